@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <penstock/error.h>
+#include <string>
+
+namespace penstock::state {
+
+/// `get` of a key that is not there. Names the key.
+class KeyNotFound : public Error {
+ public:
+  explicit KeyNotFound(const std::string& message) : Error(ErrorCode::FixData, message) {}
+};
+
+/// A value was read as another type than it was stored with. Names key, stored and asked type.
+class TypeMismatch : public Error {
+ public:
+  explicit TypeMismatch(const std::string& message) : Error(ErrorCode::FixData, message) {}
+};
+
+/// A key or value outside the limits (key 1 B - 64 KiB, value up to 1 GiB).
+class InvalidArgument : public Error {
+ public:
+  explicit InvalidArgument(const std::string& message) : Error(ErrorCode::FixData, message) {}
+};
+
+/// Durable bytes that are not what was written. Nothing was changed; `penstock state verify`
+/// lists the damage, `penstock state repair` writes a repaired copy.
+class Corruption : public Error {
+ public:
+  Corruption(const std::string& file, std::uint64_t offset, const std::string& message)
+      : Error(ErrorCode::RestoreState, message), file_(file), offset_(offset) {}
+  [[nodiscard]] const std::string& file() const noexcept { return file_; }
+  [[nodiscard]] std::uint64_t offset() const noexcept { return offset_; }  // bytes from the start
+
+ private:
+  std::string file_;
+  std::uint64_t offset_;
+};
+
+/// The directory was written by a newer Penstock; the message names the version needed.
+class FormatTooNew : public Error {
+ public:
+  explicit FormatTooNew(const std::string& message)
+      : Error(ErrorCode::FixConfiguration, message) {}
+};
+
+/// The directory, or a task in it, belongs to another process; the message names the holder.
+class OwnedElsewhere : public Error {
+ public:
+  explicit OwnedElsewhere(const std::string& message) : Error(ErrorCode::Retry, message) {}
+};
+
+/// An append under an older incarnation of a task: somebody took the task over.
+class Fenced : public Error {
+ public:
+  explicit Fenced(const std::string& message) : Error(ErrorCode::RestartTask, message) {}
+};
+
+/// No space (ENOSPC, EDQUOT) or a short append. Nothing was written; works again by itself once
+/// there is space.
+class DiskFull : public Error {
+ public:
+  explicit DiskFull(const std::string& message) : Error(ErrorCode::Retry, message) {}
+};
+
+/// A failed call of the operating system, with its errno text.
+class IoError : public Error {
+ public:
+  IoError(int error, const std::string& message)
+      : Error(ErrorCode::FixConfiguration, message), error_(error) {}
+  [[nodiscard]] int osError() const noexcept { return error_; }
+
+ private:
+  int error_;
+};
+
+/// A sync failed earlier, so nothing written since is known to be on disk: the journal accepts
+/// no more writes, in every process that has it open. Close and open again to recover.
+class JournalFailed : public Error {
+ public:
+  explicit JournalFailed(const std::string& message) : Error(ErrorCode::RestartTask, message) {}
+};
+
+/// The handle was closed, or is used in a forked child.
+class Closed : public Error {
+ public:
+  explicit Closed(const std::string& message) : Error(ErrorCode::RestartTask, message) {}
+};
+
+/// A position that its topic no longer (or never) held. Never reset by itself.
+class PositionOutOfRange : public Error {
+ public:
+  explicit PositionOutOfRange(const std::string& message)
+      : Error(ErrorCode::RestoreState, message) {}
+};
+
+}  // namespace penstock::state
