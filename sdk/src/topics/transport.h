@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <map>
+#include <memory>
+#include <optional>
+#include <penstock/record.h>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+/// What a transport (file, Kafka) gives to StreamingClient and to the runtime.
+namespace penstock::topics {
+
+struct TopicConfig {
+  std::int32_t partitions = 0;             // 0: the transport's default (file: 1; Kafka: broker's)
+  std::int64_t retentionMs = -2;           // -1: for ever, -2: the transport's default
+  std::int64_t retentionBytes = -2;        // of each partition
+  std::map<std::string, std::string> extra;  // Kafka topic settings, passed through
+};
+
+struct PartitionDescription {
+  PartitionIndex partition;
+  Offset start;  // first record kept
+  Offset end;    // behind the last record readable
+};
+
+struct TopicDescription {
+  std::string name;
+  TopicConfig config;
+  std::vector<PartitionDescription> partitions;
+};
+
+/// Where a consumer without a committed position begins.
+enum class OffsetReset : std::uint8_t { Earliest, Latest, Error };
+
+struct SeekBegin {};
+struct SeekEnd {};
+using SeekTarget = std::variant<SeekBegin, SeekEnd, Offset, EventTime>;
+
+struct ConsumerOptions {
+  std::string group;  // empty: no group; partitions are assigned by hand, nothing is committed
+  OffsetReset offsetReset = OffsetReset::Earliest;
+  std::size_t batchRecordsMax = 4096;
+  std::map<std::string, std::string> extra;  // librdkafka settings, passed through
+};
+
+struct ProducerOptions {
+  std::chrono::milliseconds deliveryTimeout{30000};
+  std::map<std::string, std::string> extra;
+};
+
+/// Where a delivered record stands. Its future is ready when it is on disk (file) or
+/// acknowledged by all in-sync replicas (Kafka).
+struct Delivery {
+  PartitionIndex partition;
+  Offset offset;
+};
+
+/// Called from within poll() and close() on the polling thread.
+struct RebalanceListener {
+  std::function<void(const std::vector<TopicPartition>&)> assigned;  // before their first record
+  std::function<void(const std::vector<TopicPartition>&)> revoked;   // may still commit
+  std::function<void(const std::vector<TopicPartition>&)> lost;      // may not commit any more
+};
+
+/// One member of a consumer group, or a reader of partitions chosen by hand.
+///
+/// Threads: owned by one thread; `wakeup` is safe from any thread.
+/// Errors: penstock::Error and its kinds; an unknown topic or unreachable broker is an error
+/// within the given time, never a hang.
+class ConsumerBackend {
+ public:
+  virtual ~ConsumerBackend() = default;
+  virtual void subscribe(const std::vector<std::string>& topics, RebalanceListener listener) = 0;
+  /// Replaces the partitions read; without a group, or instead of subscribing.
+  virtual void assign(const std::vector<TopicPartition>& partitions) = 0;
+  [[nodiscard]] virtual std::vector<TopicPartition> assignment() = 0;
+  /// Next records of one partition. False: none within the time-out, or woken up.
+  virtual bool poll(RecordBatch& batch, std::chrono::milliseconds timeout) = 0;
+  virtual void wakeup() = 0;
+  virtual void seek(const TopicPartition& partition, const SeekTarget& target) = 0;
+  [[nodiscard]] virtual Offset position(const TopicPartition& partition) = 0;
+  virtual void pause(const std::vector<TopicPartition>& partitions) = 0;
+  virtual void resume(const std::vector<TopicPartition>& partitions) = 0;
+  /// Blocks until the positions are stored in the group.
+  virtual void commit(const std::map<TopicPartition, Offset>& positions) = 0;
+  [[nodiscard]] virtual std::map<TopicPartition, Offset> committed(
+      const std::vector<TopicPartition>& partitions, std::chrono::milliseconds timeout) = 0;
+  /// Leaves the group. The destructor does the same.
+  virtual void close() = 0;
+};
+
+/// Threads: safe from any thread.
+class ProducerBackend {
+ public:
+  using Done = std::function<void(const Delivery&, std::exception_ptr)>;
+  virtual ~ProducerBackend() = default;
+  /// Copies the record. Without `partition`: by murmur2 of the key as Kafka's Java client does,
+  /// keyless records to some partition. Blocks while the queue is full. `done` (may be empty)
+  /// is called once, from another thread, with the delivery or the error; it must not block.
+  virtual void send(std::string_view topic, std::optional<PartitionIndex> partition,
+                    const RecordView& record, Done done) = 0;
+  /// Returns when everything sent before is delivered; throws the first failure since the last
+  /// flush, or when the time passes.
+  virtual void flush(std::chrono::milliseconds timeout) = 0;
+  virtual void close() = 0;  // flushes
+};
+
+/// A place where topics live.
+///
+/// Threads: safe from any thread.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  /// False when it exists already with the same partition count; ConfigurationError naming both
+  /// numbers when with another.
+  virtual bool createTopic(const std::string& name, const TopicConfig& config) = 0;
+  virtual std::vector<std::string> listTopics() = 0;
+  virtual std::optional<TopicDescription> describeTopic(const std::string& name) = 0;
+  /// False when there is none.
+  virtual bool deleteTopic(const std::string& name) = 0;
+  virtual std::unique_ptr<ConsumerBackend> consumer(const ConsumerOptions& options) = 0;
+  virtual std::unique_ptr<ProducerBackend> producer(const ProducerOptions& options) = 0;
+};
+
+/// `file:///dir`, `file:dir`, a plain path, or `kafka://host:port[,host:port]`. Any other scheme
+/// is a ConfigurationError that lists these.
+std::shared_ptr<Transport> openTransport(const std::string& address,
+                                         const std::map<std::string, std::string>& settings = {});
+
+/// Topic names as Kafka has them: [A-Za-z0-9._-]{1,249}, not "." or "..". Else ConfigurationError.
+void checkTopicName(std::string_view name);
+
+/// Kafka's Java client: (murmur2(key) & 0x7fffffff) % partitions.
+PartitionIndex partitionForKey(std::string_view key, std::int32_t partitions);
+
+}  // namespace penstock::topics

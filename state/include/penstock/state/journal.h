@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <memory>
+#include <optional>
+#include <penstock/state/errors.h>
+#include <penstock/state/file_system.h>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace penstock::state {
+
+class Commit;
+class Store;
+class LogReader;
+class JournalCore;
+
+/// When a write counts as done.
+enum class Durability : std::uint8_t {
+  Synced,    // returns once it is on disk: survives power loss
+  Buffered,  // survives the process; synced within JournalOptions::syncIntervalMs
+};
+
+/// Who may have the directory open.
+enum class Sharing : std::uint8_t {
+  Exclusive,  // one process; a second one is refused, naming the holder
+  Shared,     // any number of processes, all of which open it Shared
+};
+
+/// Number of a frame in its journal; 0 is before the first.
+struct Sequence {
+  std::uint64_t value = 0;
+  auto operator<=>(const Sequence&) const = default;
+};
+
+/// A named map of bytes to bytes in the journal (a store), or a named sequence of records (a
+/// log). Ids are the journal's own and never reused.
+struct StoreId {
+  std::uint32_t value = 0;
+  auto operator<=>(const StoreId&) const = default;
+};
+struct LogId {
+  std::uint32_t value = 0;
+  auto operator<=>(const LogId&) const = default;
+};
+
+struct JournalOptions {
+  // Changes behaviour.
+  Sharing sharing = Sharing::Exclusive;
+  bool allowNetworkFileSystem = false;  // refused unless asked for
+  bool createDirectory = true;          // false: a missing directory is an error
+  std::chrono::milliseconds openTimeout{5000};  // waiting for a holder that is recovering
+  // Changes performance.
+  std::chrono::milliseconds syncInterval{100};    // of Buffered writes
+  std::uint64_t segmentBytes = 64ULL << 20;       // a segment is sealed beyond this
+  std::uint64_t snapshotAfterBytes = 64ULL << 20;  // of changes to one store since its last one
+  std::uint64_t unsyncedBytesMax = 64ULL << 20;   // appenders wait for a sync beyond this
+  std::uint64_t memoryBudgetBytes = 0;  // of stores; 0: no bound. Beyond: a typed refusal
+};
+
+struct StoreInfo {
+  std::string name;
+  StoreId id;
+};
+
+/// What a log keeps. Cleaning works on whole sections, so more may be there for a while, never
+/// less.
+struct LogRetention {
+  std::int64_t maxAgeMs = -1;     // by record timestamp; -1: for ever
+  std::int64_t maxBytes = -1;     // -1: no bound
+  auto operator<=>(const LogRetention&) const = default;
+};
+
+struct LogInfo {
+  std::string name;
+  LogId id;
+  std::uint64_t start = 0;      // offset of the first record kept
+  std::uint64_t end = 0;        // offset after the last record written
+  std::uint64_t syncedEnd = 0;  // offset after the last record known to be on disk
+  LogRetention retention;
+};
+
+/// A place in a log as another directory may keep it: valid only in a journal that knows the
+/// epoch and had reached the offset in it. See Journal::checkPosition.
+struct LogPosition {
+  std::uint64_t epoch = 0;
+  std::uint64_t offset = 0;
+};
+
+struct CommitResult {
+  Sequence sequence;
+  /// For each log appended to, the offset its first record got, in order of first append.
+  std::vector<std::pair<LogId, std::uint64_t>> baseOffsets;
+};
+
+/// Ownership of a named unit of work (a task) in a journal. Released by destruction, and by the
+/// kernel when the process dies. A commit that names an older incarnation is refused.
+class Claim {
+ public:
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+  virtual ~Claim() = default;
+  [[nodiscard]] virtual const std::string& name() const noexcept = 0;
+  [[nodiscard]] virtual std::uint64_t incarnation() const noexcept = 0;
+
+ protected:
+  Claim() = default;
+};
+
+/// Figures of one journal since it was opened by this process.
+struct JournalMetrics {
+  std::uint64_t frames = 0;
+  std::uint64_t bytesWritten = 0;
+  std::uint64_t syncs = 0;
+  std::uint64_t syncMicros = 0;  // sum over syncs
+  std::uint64_t rollovers = 0;
+  std::uint64_t snapshots = 0;
+  std::uint64_t cleanedBytes = 0;
+  std::uint64_t tornTails = 0;      // cut at open or on take-over; kept aside as *.torn-<seq>
+  std::uint64_t tornBytes = 0;
+};
+
+/// The one append-only checksummed log of a directory. Everything durable in the directory is a
+/// frame of it: changes of stores, records of logs, claims.
+///
+/// One commit is one frame: all of it survives a crash, or nothing of it. What survives is
+/// always a prefix of what was committed.
+///
+/// Threads: safe from any thread.
+/// Errors: OwnedElsewhere, Corruption, FormatTooNew, DiskFull, IoError, JournalFailed, Fenced,
+/// Closed; each says what, where and what to do.
+/// Format: docs/formats.md.
+class Journal {
+ public:
+  /// Opens, creates or recovers. Within a process, openers of one directory share one engine
+  /// (the options of the first one count; another sharing mode is a ConfigurationError).
+  static std::shared_ptr<Journal> open(const std::string& directory,
+                                       const JournalOptions& options = {},
+                                       const Environment& environment = Environment::real());
+  ~Journal();  // closes: what was committed is synced, a mark is written
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+
+  [[nodiscard]] const std::string& directory() const noexcept;
+  /// 16 random bytes as 32 hexadecimal digits, made with the journal; a copy has the same.
+  [[nodiscard]] const std::string& id() const noexcept;
+  [[nodiscard]] Sharing sharing() const noexcept;
+
+  // Stores and logs. Declaring an unknown name is a (buffered) frame of its own.
+  StoreId declareStore(std::string_view name);
+  [[nodiscard]] std::optional<StoreId> findStore(std::string_view name);
+  [[nodiscard]] std::vector<StoreInfo> stores();
+  void removeStore(StoreId id);
+  /// The content of a store, read in from snapshot and journal at first use and kept up to date
+  /// while the handle lives. Corruption when a part of it is damaged.
+  std::shared_ptr<Store> store(StoreId id);
+
+  LogId declareLog(std::string_view name, const LogRetention& retention = {});
+  [[nodiscard]] std::optional<LogId> findLog(std::string_view name);
+  [[nodiscard]] std::vector<LogInfo> logs();
+  [[nodiscard]] LogInfo log(LogId id);
+  void setRetention(LogId id, const LogRetention& retention);
+  void removeLog(LogId id);
+  /// Records below `offset` are no longer wanted (repartition topics behind their readers).
+  void trimLog(LogId id, std::uint64_t offset);
+  /// First offset whose record has a timestamp >= `timestampMs`, as far as section ranges tell:
+  /// never after the exact one; nullopt when all are older.
+  [[nodiscard]] std::optional<std::uint64_t> offsetForTime(LogId id, std::int64_t timestampMs);
+  /// Today's position for `offset`, to be kept in another directory.
+  [[nodiscard]] LogPosition position(LogId id, std::uint64_t offset);
+  /// Throws PositionOutOfRange when the epoch is unknown, did not reach the offset, or the
+  /// offset is below the log's start.
+  void checkPosition(LogId id, const LogPosition& position);
+
+  /// Writes all of `commit` as one frame. `commit` is emptied and may be filled again.
+  CommitResult commit(Commit& commit, Durability durability = Durability::Synced);
+  /// Like `commit`, filled by `fill` while no other process or thread can write: reads of stores
+  /// in it see all that was written before. `fill` may not call the journal's writing methods.
+  /// An exception of `fill` is passed on and nothing is written.
+  CommitResult transact(const std::function<void(Commit&)>& fill,
+                        Durability durability = Durability::Synced);
+  /// As `commit`; the future is ready at the stated durability. Rides the group commit: no
+  /// thread per call, and a dropped future does not block.
+  std::future<CommitResult> commitAsync(Commit commit, Durability durability = Durability::Synced);
+  /// As commitAsync, with a callback from the committing thread instead of a future. `done` gets
+  /// null or the error; it must be quick and must not throw.
+  void commitAsync(Commit commit, Durability durability,
+                   std::function<void(const CommitResult&, std::exception_ptr)> done);
+
+  /// Everything committed before is on disk when it returns.
+  void flush();
+
+  [[nodiscard]] Sequence written();  // all whole frames, of every process
+  [[nodiscard]] Sequence synced();
+  /// Returns when written() > `seen`, after `timeout`, or after `interruptWaits`.
+  void waitForWritten(Sequence seen, std::chrono::milliseconds timeout);
+  /// The same for synced().
+  void waitForSynced(Sequence seen, std::chrono::milliseconds timeout);
+  void interruptWaits();
+
+  /// Null when another process holds it; `holder` (may be null) then gets who. Taking it is a
+  /// frame; the incarnation grows with each take.
+  std::unique_ptr<Claim> tryClaim(std::string_view name, std::string* holder = nullptr);
+
+  /// Snapshots the store now instead of in the background. Returns when it is installed.
+  void snapshotStore(StoreId id);
+  /// Removes and rewrites what nobody needs any more. Returns the bytes freed.
+  std::uint64_t clean();
+
+  [[nodiscard]] JournalMetrics metrics();
+
+  /// Does what the background thread would do now. Only with Environment::threads == false.
+  void testingTick();
+
+ private:
+  friend class JournalCore;
+  friend class LogReader;
+  explicit Journal(std::shared_ptr<JournalCore> core);
+  std::shared_ptr<JournalCore> core_;
+};
+
+/// What is to become visible and durable together. Reusable: buffers are kept when it is emptied.
+///
+/// Threads: thread-compatible: one writer or many readers.
+class Commit {
+ public:
+  static constexpr std::size_t keyBytesMax = 64 * 1024;
+  static constexpr std::size_t valueBytesMax = std::size_t{1} << 30;
+
+  Commit();
+  ~Commit();
+  Commit(Commit&&) noexcept;
+  Commit& operator=(Commit&&) noexcept;
+
+  // Keys are 1 B - 64 KiB of any bytes, values 0 B - 1 GiB; else InvalidArgument.
+  void put(StoreId store, std::string_view key, std::string_view value);
+  void erase(StoreId store, std::string_view key);
+  void clear(StoreId store);
+  void erasePrefix(StoreId store, std::string_view prefix);
+
+  /// Appends one record to a log: the caller appends the record's bytes to the returned buffer,
+  /// then calls `recordAdded` before anything else is called on this object.
+  [[nodiscard]] std::string& recordBuffer(LogId log);
+  void recordAdded(LogId log, std::int64_t timestampMs);
+
+  /// The commit is refused (Fenced) unless the claim is still the newest of its name.
+  void require(const Claim& claim);
+
+  [[nodiscard]] bool empty() const noexcept;
+  [[nodiscard]] std::size_t bytes() const noexcept;  // of encoded changes and records
+  void reset() noexcept;
+
+ private:
+  friend class JournalCore;
+  struct Content;
+  std::unique_ptr<Content> content_;
+};
+
+/// The content of one store, for reading. Writes go through Journal::commit and are visible to
+/// reads when commit returns.
+///
+/// Threads: safe from any thread.
+class Store {
+ public:
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+  virtual ~Store() = default;
+
+  [[nodiscard]] virtual StoreId id() const noexcept = 0;
+  [[nodiscard]] virtual const std::string& name() const noexcept = 0;
+  /// False when absent; `value` is then untouched.
+  virtual bool get(std::string_view key, std::string& value) const = 0;
+  [[nodiscard]] virtual bool contains(std::string_view key) const = 0;
+  /// Number of keys (exact).
+  [[nodiscard]] virtual std::uint64_t size() const = 0;
+  /// Calls `visit` for each key in [from, to) in order of bytes until it returns false; an empty
+  /// `to` is no bound. Sees one consistent state; `visit` may write to the journal.
+  virtual void scan(std::string_view from, std::string_view to,
+                    const std::function<bool(std::string_view key, std::string_view value)>&
+                        visit) const = 0;
+  void scanPrefix(std::string_view prefix,
+                  const std::function<bool(std::string_view key, std::string_view value)>& visit)
+      const;
+
+ protected:
+  Store() = default;
+};
+
+/// How far a reader may see.
+enum class ReadLimit : std::uint8_t {
+  Written,  // ahead of the sync: for work whose results are frames of the same journal
+  Synced,   // only what power loss cannot take back: for everyone else
+};
+
+/// Consecutive records of a log, as they were appended, verified.
+struct LogChunk {
+  std::uint64_t baseOffset = 0;  // of its first record; may lie below the offset asked for
+  std::uint32_t count = 0;       // records
+  std::span<const std::byte> bytes;
+  Sequence sequence;             // frame it came with
+  std::shared_ptr<const void> owner;  // keeps `bytes` alive
+};
+
+/// Reads the records of one log in order.
+///
+/// Threads: owned by one thread.
+/// Errors: PositionOutOfRange when records at the offset were trimmed; Corruption naming file and
+/// offset when they are damaged.
+class LogReader {
+ public:
+  LogReader(std::shared_ptr<Journal> journal, LogId log, std::uint64_t offset);
+  ~LogReader();
+  LogReader(LogReader&&) noexcept;
+  LogReader& operator=(LogReader&&) noexcept;
+
+  /// The chunk that holds the current offset; moves behind it. False when there is none yet.
+  bool next(LogChunk& chunk, ReadLimit limit);
+  void seek(std::uint64_t offset);
+  [[nodiscard]] std::uint64_t offset() const noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace penstock::state
