@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+# Flags of this build only: an interface target that is linked privately and never exported.
+add_library(penstock_build_flags INTERFACE)
+target_compile_features(penstock_build_flags INTERFACE cxx_std_20)
+target_compile_options(
+  penstock_build_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor)
+
+if(PROJECT_IS_TOP_LEVEL)
+  target_compile_options(penstock_build_flags INTERFACE -Werror)
+  find_program(CCACHE_PROGRAM ccache)
+  if(CCACHE_PROGRAM AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
+    set(CMAKE_CXX_COMPILER_LAUNCHER "${CCACHE_PROGRAM}")
+  endif()
+  find_program(MOLD_PROGRAM mold)
+  if(MOLD_PROGRAM)
+    target_link_options(penstock_build_flags INTERFACE -fuse-ld=mold)
+  endif()
+endif()
+
+# penstock_library(NAME): a library of this folder: src/**.cpp, and include/**.h as its public headers.
+function(penstock_library name)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS src/*.cpp src/*.h)
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS include/*.h)
+  add_library(penstock_${name} ${sources})
+  add_library(penstock::${name} ALIAS penstock_${name})
+  target_sources(
+    penstock_${name} PUBLIC FILE_SET HEADERS BASE_DIRS include FILES ${headers})
+  target_include_directories(penstock_${name} PRIVATE src)
+  target_compile_features(penstock_${name} PUBLIC cxx_std_20)
+  target_link_libraries(penstock_${name} PRIVATE $<BUILD_INTERFACE:penstock_build_flags>)
+  set_target_properties(
+    penstock_${name}
+    PROPERTIES EXPORT_NAME ${name}
+               POSITION_INDEPENDENT_CODE ON
+               VERIFY_INTERFACE_HEADER_SETS ON
+               VERSION ${PROJECT_VERSION}
+               SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+endfunction()

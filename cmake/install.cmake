@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+# `cmake --install` and what find_package(penstock) reads.
+include(CMakePackageConfigHelpers)
+
+set(penstock_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/penstock)
+install(
+  TARGETS penstock_state penstock_sdk
+  EXPORT penstockTargets
+  FILE_SET HEADERS)
+if(TARGET penstock)
+  install(TARGETS penstock)
+endif()
+install(EXPORT penstockTargets NAMESPACE penstock:: DESTINATION ${penstock_cmake_dir})
+
+configure_package_config_file(
+  cmake/penstockConfig.cmake.in ${PROJECT_BINARY_DIR}/penstockConfig.cmake
+  INSTALL_DESTINATION ${penstock_cmake_dir})
+write_basic_package_version_file(
+  ${PROJECT_BINARY_DIR}/penstockConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(
+  FILES ${PROJECT_BINARY_DIR}/penstockConfig.cmake ${PROJECT_BINARY_DIR}/penstockConfigVersion.cmake
+        cmake/penstockDependencies.cmake
+  DESTINATION ${penstock_cmake_dir})
