@@ -43,6 +43,8 @@ struct Header {
   std::optional<std::string> value;
   bool operator==(const Header&) const = default;
 };
+
+/// A Header that belongs to someone else; valid as long as its owner says.
 struct HeaderView {
   std::string_view name;
   std::optional<std::string_view> value;

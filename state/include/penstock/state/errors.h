@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
 #include <penstock/error.h>
+#include <cstdint>
 #include <string>
 
 namespace penstock::state {
@@ -42,8 +42,7 @@ class Corruption : public Error {
 /// The directory was written by a newer Penstock; the message names the version needed.
 class FormatTooNew : public Error {
  public:
-  explicit FormatTooNew(const std::string& message)
-      : Error(ErrorCode::FixConfiguration, message) {}
+  explicit FormatTooNew(const std::string& message) : Error(ErrorCode::FixConfiguration, message) {}
 };
 
 /// The directory, or a task in it, belongs to another process; the message names the holder.

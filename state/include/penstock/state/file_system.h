@@ -80,6 +80,7 @@ class SharedPage {
   static constexpr std::size_t kSize = 4096;
 };
 
+/// What open() expects to find.
 enum class OpenMode : std::uint8_t {
   Read,             // must exist
   ReadWrite,        // must exist
@@ -87,13 +88,14 @@ enum class OpenMode : std::uint8_t {
   CreateNew,        // EEXIST when there, mode 0600
 };
 
+/// What lies at a path.
 struct FileInfo {
   bool exists = false;
   bool directory = false;
-  std::uint64_t size = 0;      // bytes
-  std::uint64_t device = 0;    // with inode: the identity of a directory or file
+  std::uint64_t size = 0;    // bytes
+  std::uint64_t device = 0;  // with inode: the identity of a directory or file
   std::uint64_t inode = 0;
-  std::string networkKind;     // "nfs", "cifs", ... when on a network file system, else ""
+  std::string networkKind;  // "nfs", "cifs", ... when on a network file system, else ""
 };
 
 /// Directory calls. Paths are absolute or relative to the working directory.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/state/errors.h>
+#include <penstock/state/file_system.h>
 #include <chrono>
 #include <compare>
 #include <cstdint>
@@ -8,8 +10,6 @@
 #include <future>
 #include <memory>
 #include <optional>
-#include <penstock/state/errors.h>
-#include <penstock/state/file_system.h>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,31 +41,34 @@ struct Sequence {
   auto operator<=>(const Sequence&) const = default;
 };
 
-/// A named map of bytes to bytes in the journal (a store), or a named sequence of records (a
-/// log). Ids are the journal's own and never reused.
+/// A named map of bytes to bytes in the journal. Ids are the journal's own and never reused.
 struct StoreId {
   std::uint32_t value = 0;
   auto operator<=>(const StoreId&) const = default;
 };
+
+/// A named sequence of records in the journal. Ids are the journal's own and never reused.
 struct LogId {
   std::uint32_t value = 0;
   auto operator<=>(const LogId&) const = default;
 };
 
+/// How a directory is opened, held and written.
 struct JournalOptions {
   // Changes behaviour.
   Sharing sharing = Sharing::Exclusive;
-  bool allowNetworkFileSystem = false;  // refused unless asked for
-  bool createDirectory = true;          // false: a missing directory is an error
+  bool allowNetworkFileSystem = false;          // refused unless asked for
+  bool createDirectory = true;                  // false: a missing directory is an error
   std::chrono::milliseconds openTimeout{5000};  // waiting for a holder that is recovering
   // Changes performance.
-  std::chrono::milliseconds syncInterval{100};    // of Buffered writes
-  std::uint64_t segmentBytes = 64ULL << 20;       // a segment is sealed beyond this
+  std::chrono::milliseconds syncInterval{100};     // of Buffered writes
+  std::uint64_t segmentBytes = 64ULL << 20;        // a segment is sealed beyond this
   std::uint64_t snapshotAfterBytes = 64ULL << 20;  // of changes to one store since its last one
-  std::uint64_t unsyncedBytesMax = 64ULL << 20;   // appenders wait for a sync beyond this
+  std::uint64_t unsyncedBytesMax = 64ULL << 20;    // appenders wait for a sync beyond this
   std::uint64_t memoryBudgetBytes = 0;  // of stores; 0: no bound. Beyond: a typed refusal
 };
 
+/// A store as listed.
 struct StoreInfo {
   std::string name;
   StoreId id;
@@ -74,11 +77,12 @@ struct StoreInfo {
 /// What a log keeps. Cleaning works on whole sections, so more may be there for a while, never
 /// less.
 struct LogRetention {
-  std::int64_t maxAgeMs = -1;     // by record timestamp; -1: for ever
-  std::int64_t maxBytes = -1;     // -1: no bound
+  std::int64_t maxAgeMs = -1;  // by record timestamp; -1: for ever
+  std::int64_t maxBytes = -1;  // -1: no bound
   auto operator<=>(const LogRetention&) const = default;
 };
 
+/// A log as listed, at one moment.
 struct LogInfo {
   std::string name;
   LogId id;
@@ -95,6 +99,7 @@ struct LogPosition {
   std::uint64_t offset = 0;
 };
 
+/// Where a commit stands in the journal.
 struct CommitResult {
   Sequence sequence;
   /// For each log appended to, the offset its first record got, in order of first append.
@@ -124,7 +129,7 @@ struct JournalMetrics {
   std::uint64_t rollovers = 0;
   std::uint64_t snapshots = 0;
   std::uint64_t cleanedBytes = 0;
-  std::uint64_t tornTails = 0;      // cut at open or on take-over; kept aside as *.torn-<seq>
+  std::uint64_t tornTails = 0;  // cut at open or on take-over; kept aside as *.torn-<seq>
   std::uint64_t tornBytes = 0;
 };
 
@@ -283,12 +288,12 @@ class Store {
   [[nodiscard]] virtual std::uint64_t size() const = 0;
   /// Calls `visit` for each key in [from, to) in order of bytes until it returns false; an empty
   /// `to` is no bound. Sees one consistent state; `visit` may write to the journal.
-  virtual void scan(std::string_view from, std::string_view to,
-                    const std::function<bool(std::string_view key, std::string_view value)>&
-                        visit) const = 0;
-  void scanPrefix(std::string_view prefix,
-                  const std::function<bool(std::string_view key, std::string_view value)>& visit)
-      const;
+  virtual void scan(
+      std::string_view from, std::string_view to,
+      const std::function<bool(std::string_view key, std::string_view value)>& visit) const = 0;
+  void scanPrefix(
+      std::string_view prefix,
+      const std::function<bool(std::string_view key, std::string_view value)>& visit) const;
 
  protected:
   Store() = default;
@@ -305,7 +310,7 @@ struct LogChunk {
   std::uint64_t baseOffset = 0;  // of its first record; may lie below the offset asked for
   std::uint32_t count = 0;       // records
   std::span<const std::byte> bytes;
-  Sequence sequence;             // frame it came with
+  Sequence sequence;                  // frame it came with
   std::shared_ptr<const void> owner;  // keeps `bytes` alive
 };
 
