@@ -1,73 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/record.h>
+#include <penstock/topics.h>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
-#include <future>
 #include <map>
 #include <memory>
 #include <optional>
-#include <penstock/record.h>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 /// What a transport (file, Kafka) gives to StreamingClient and to the runtime.
 namespace penstock::topics {
 
-struct TopicConfig {
-  std::int32_t partitions = 0;             // 0: the transport's default (file: 1; Kafka: broker's)
-  std::int64_t retentionMs = -2;           // -1: for ever, -2: the transport's default
-  std::int64_t retentionBytes = -2;        // of each partition
-  std::map<std::string, std::string> extra;  // Kafka topic settings, passed through
-};
-
-struct PartitionDescription {
-  PartitionIndex partition;
-  Offset start;  // first record kept
-  Offset end;    // behind the last record readable
-};
-
-struct TopicDescription {
-  std::string name;
-  TopicConfig config;
-  std::vector<PartitionDescription> partitions;
-};
-
-/// Where a consumer without a committed position begins.
-enum class OffsetReset : std::uint8_t { Earliest, Latest, Error };
-
-struct SeekBegin {};
-struct SeekEnd {};
-using SeekTarget = std::variant<SeekBegin, SeekEnd, Offset, EventTime>;
-
-struct ConsumerOptions {
-  std::string group;  // empty: no group; partitions are assigned by hand, nothing is committed
-  OffsetReset offsetReset = OffsetReset::Earliest;
-  std::size_t batchRecordsMax = 4096;
-  std::map<std::string, std::string> extra;  // librdkafka settings, passed through
-};
-
-struct ProducerOptions {
-  std::chrono::milliseconds deliveryTimeout{30000};
-  std::map<std::string, std::string> extra;
-};
-
-/// Where a delivered record stands. Its future is ready when it is on disk (file) or
-/// acknowledged by all in-sync replicas (Kafka).
-struct Delivery {
-  PartitionIndex partition;
-  Offset offset;
-};
-
-/// Called from within poll() and close() on the polling thread.
-struct RebalanceListener {
-  std::function<void(const std::vector<TopicPartition>&)> assigned;  // before their first record
-  std::function<void(const std::vector<TopicPartition>&)> revoked;   // may still commit
-  std::function<void(const std::vector<TopicPartition>&)> lost;      // may not commit any more
-};
+using penstock::ConsumerOptions;
+using penstock::Delivery;
+using penstock::OffsetReset;
+using penstock::PartitionDescription;
+using penstock::ProducerOptions;
+using penstock::RebalanceListener;
+using penstock::SeekBegin;
+using penstock::SeekEnd;
+using penstock::SeekTarget;
+using penstock::TopicConfig;
+using penstock::TopicDescription;
 
 /// One member of a consumer group, or a reader of partitions chosen by hand.
 ///
@@ -85,7 +45,15 @@ class ConsumerBackend {
   virtual bool poll(RecordBatch& batch, std::chrono::milliseconds timeout) = 0;
   virtual void wakeup() = 0;
   virtual void seek(const TopicPartition& partition, const SeekTarget& target) = 0;
+  /// Behind the last record given out and whatever is known to follow it that is no record
+  /// (Kafka's control records: known by partition EOF). Reaches the partition's end when all of
+  /// it was read.
   [[nodiscard]] virtual Offset position(const TopicPartition& partition) = 0;
+  /// The position in a form that may be kept in another place (a LocalFileStorage, a database)
+  /// and that `seekBookmark` refuses (PositionOutOfRange) when the topic is another one by now or
+  /// lost what it stood behind. By default the bare offset, in decimal.
+  [[nodiscard]] virtual std::string bookmark(const TopicPartition& partition);
+  virtual void seekBookmark(const TopicPartition& partition, const std::string& bookmark);
   virtual void pause(const std::vector<TopicPartition>& partitions) = 0;
   virtual void resume(const std::vector<TopicPartition>& partitions) = 0;
   /// Blocks until the positions are stored in the group.

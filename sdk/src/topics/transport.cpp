@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "topics/transport.h"
+
+#include <penstock/error.h>
+
+#include <charconv>
+
+namespace penstock::topics {
+
+std::string ConsumerBackend::bookmark(const TopicPartition& partition) {
+  return std::to_string(position(partition).value);
+}
+
+void ConsumerBackend::seekBookmark(const TopicPartition& partition, const std::string& bookmark) {
+  Offset offset;
+  const char* end = bookmark.data() + bookmark.size();
+  const auto parsed = std::from_chars(bookmark.data(), end, offset.value);
+  if (parsed.ec != std::errc{} || parsed.ptr != end || offset.value < 0) {
+    throw ConfigurationError("seeking topic '" + partition.topic + "' partition " +
+                             std::to_string(partition.partition.value) + ": '" + bookmark +
+                             "' is not a bookmark of this transport");
+  }
+  seek(partition, offset);
+}
+
+void checkTopicName(std::string_view name) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+  };
+  bool good = !name.empty() && name.size() <= 249 && name != "." && name != "..";
+  for (const char c : name) good = good && allowed(c);
+  if (!good) {
+    throw ConfigurationError("'" + std::string(name) +
+                             "' is not a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ - "
+                             "and not '.' or '..'");
+  }
+}
+
+}  // namespace penstock::topics
