@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What the scripts share; to be sourced. Progress goes to standard error, results to standard output.
+# What the scripts share; to be sourced. Progress goes to standard error, results to standard
+# output.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export LC_ALL=C.UTF-8
