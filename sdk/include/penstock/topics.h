@@ -16,6 +16,8 @@ namespace penstock {
 
 /// How a topic is made. What is not set is the transport's default.
 struct TopicConfig {
+  static constexpr std::int32_t partitionsMax = 100000;  // arbitrary: what one journal can list
+
   std::int32_t partitions = 0;               // 0: the default (file: 1; Kafka: the broker's)
   std::int64_t retentionMs = -2;             // by record timestamp; -1: for ever, -2: the default
   std::int64_t retentionBytes = -2;          // of each partition; -1: no bound, -2: the default

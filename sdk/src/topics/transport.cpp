@@ -37,4 +37,10 @@ void checkTopicName(std::string_view name) {
   }
 }
 
+void throwUnknownTopic(std::string_view name) {
+  throw ConfigurationError("there is no topic '" + std::string(name) +
+                           "'; create it with StreamingClient::createTopic or `penstock topics "
+                           "create`");
+}
+
 }  // namespace penstock::topics

@@ -102,8 +102,19 @@ class Transport {
 std::shared_ptr<Transport> openTransport(const std::string& address,
                                          const std::map<std::string, std::string>& settings = {});
 
+/// What openTransport calls. `brokers`: host[:port][,...], checked; settings whose names begin with
+/// "file." are not librdkafka's and are to be left out. Implemented in sdk/src/kafka.
+std::shared_ptr<Transport> openKafkaTransport(const std::string& brokers,
+                                              const std::map<std::string, std::string>& settings);
+/// Implemented in sdk/src/file.
+std::shared_ptr<Transport> openFileTransport(const std::string& directory,
+                                             const std::map<std::string, std::string>& settings);
+
 /// Topic names as Kafka has them: [A-Za-z0-9._-]{1,249}, not "." or "..". Else ConfigurationError.
 void checkTopicName(std::string_view name);
+
+/// Throws ConfigurationError: the topic is unknown, and how it is made.
+[[noreturn]] void throwUnknownTopic(std::string_view name);
 
 /// Kafka's Java client: (murmur2(key) & 0x7fffffff) % partitions.
 PartitionIndex partitionForKey(std::string_view key, std::int32_t partitions);
