@@ -37,6 +37,7 @@ function(penstock_library name)
     PROPERTIES EXPORT_NAME ${name}
                POSITION_INDEPENDENT_CODE ON
                VERIFY_INTERFACE_HEADER_SETS ON
+               INSTALL_RPATH $ORIGIN
                VERSION ${PROJECT_VERSION}
                SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
 endfunction()

@@ -8,6 +8,7 @@ install(
   EXPORT penstockTargets
   FILE_SET HEADERS)
 if(TARGET penstock)
+  set_target_properties(penstock PROPERTIES INSTALL_RPATH $ORIGIN/../${CMAKE_INSTALL_LIBDIR})
   install(TARGETS penstock)
 endif()
 install(EXPORT penstockTargets NAMESPACE penstock:: DESTINATION ${penstock_cmake_dir})

@@ -33,7 +33,7 @@ case "$mode" in
 esac
 
 cmake --install "$build" --prefix "$work/prefix" > "$work/install.log"
-if grep -rF -e "$source" -e "$build" "$work/prefix" --include='*.cmake'; then
+if grep -rE "(^|[\"; =])($source|$build)/" "$work/prefix" --include='*.cmake'; then
   echo "the installed package names the source or build tree"; exit 1
 fi
 # moved, because a package must not depend on the place it was first installed to
@@ -42,5 +42,5 @@ mv "$work/prefix" "$work/moved"
 cmake --build "$work/build"
 [ "$("$work/build/consumer")" = "penstock $version" ]
 if [ -e "$work/moved/bin/penstock" ]; then
-  LD_LIBRARY_PATH="$work/moved/lib" "$work/moved/bin/penstock" --version | grep -F "$version"
+  "$work/moved/bin/penstock" --version | grep -F "$version"
 fi
