@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "streams/task_store.h"
+
 /// What the runtime needs of the place where an application's topics live. Two backends: files
 /// (file_backend.h) and Kafka (kafka_backend.h). The protocol of DESIGN section 6 (Commit) is
 /// the backend's; when to commit, what to process next and what to do with errors is the
@@ -94,23 +96,6 @@ enum class FetchResult : std::uint8_t {
   Records,  // `batch` holds at least one
   AtEnd,    // the input has been read to its end of this moment
   Pending,  // there may be more, not here yet: inputs merged by time wait for it
-};
-
-/// The changes of one store of one task, into the commit being built; also its content as of the
-/// last commit. Lives until the task is given up.
-///
-/// Threads: owned by the task thread.
-class TaskStore {
- public:
-  virtual ~TaskStore() = default;
-  /// What earlier commits made of it, including one still in flight; not what was put since.
-  virtual bool get(std::string_view key, std::string& value) const = 0;
-  virtual void scan(
-      std::string_view from, std::string_view to,
-      const std::function<bool(std::string_view key, std::string_view value)>& visit) const = 0;
-  [[nodiscard]] virtual std::uint64_t size() const = 0;
-  virtual void put(std::string_view key, std::string_view value) = 0;
-  virtual void erase(std::string_view key) = 0;
 };
 
 /// One worker's side: its inputs, its outputs, its tasks' stores, its commits. What is written

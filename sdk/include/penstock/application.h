@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <penstock/application_metrics.h>
+#include <penstock/application_options.h>
+#include <penstock/detail/topology_builder.h>
+
+#include <memory>
+#include <string>
+
+namespace penstock {
+
+namespace streams {
+class ApplicationRun;  // sdk/src/streams/runtime
+}  // namespace streams
+
+/// A program that reads topics, keeps state and writes topics.
+///
+/// Describe what it does with `stream` and the operators on what it returns, then call `run`.
+/// When it is killed at any instant and started again it goes on as if nothing had happened.
+///
+/// Threads: the topology is built by one thread, before `run`; `stop` and `metrics` are safe from
+/// any thread.
+/// Errors: ConfigurationError for options and topologies that cannot run, RecordError, and
+/// what the stores and topics throw, from run().
+/// Durability: ApplicationOptions::durability.
+class Application {
+ public:
+  explicit Application(ApplicationOptions options = {});
+  ~Application();
+  Application(const Application&) = delete;
+  Application& operator=(const Application&) = delete;
+
+  [[nodiscard]] const ApplicationOptions& options() const noexcept { return options_; }
+
+  /// The operators as text: sub-topologies, topics, stores.
+  [[nodiscard]] std::string describe() const;
+
+  /// Blocks until stopped, until the end of the inputs (ApplicationOptions::untilEnd), or an error.
+  void run();
+  /// Commits and lets run() return. From any thread, also from a signal handler's thread.
+  void stop();
+  [[nodiscard]] ApplicationMetrics metrics() const;
+
+  /// For the runtime and TestDriver.
+  [[nodiscard]] const detail::TopologyBuilder& builder() const noexcept { return *builder_; }
+
+ private:
+  ApplicationOptions options_;
+  std::shared_ptr<detail::TopologyBuilder> builder_;
+  std::shared_ptr<streams::ApplicationRun> run_;  // made by run(); guarded by its own means
+};
+
+}  // namespace penstock
