@@ -24,10 +24,14 @@ packages() {
 ensure_packages() {
   local wanted missing log as_root=()
   wanted="$(packages "$@")"
+  # What stands once is missing. No <( ), which needs /dev/fd: a bare chroot may lack it.
   # shellcheck disable=SC2086
-  missing="$(comm -23 <(sort <<<"$wanted") <(
-    dpkg-query -W -f='${db:Status-Status} ${Package}\n' $wanted 2>/dev/null |
-      sed -n 's/^installed //p' | sort))"
+  missing="$({
+    printf '%s\n' $wanted
+    # fails when it has never heard of one
+    { dpkg-query -W -f='${db:Status-Status} ${Package}\n' $wanted 2>/dev/null || :; } |
+      sed -n 's/^installed //p'
+  } | sort | uniq -u)"
   [ -n "$missing" ] || return 0
 
   if [ "$(id -u)" -ne 0 ]; then
