@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Stored values, penstock/state/detail/stored.h.
+//
+// 1. A stored value knows its end from outside: the entry of the store, or the u32 length in
+//    front of it in a list or map. So nothing is allocated for a count that bytes do not back.
+// 2. Recursion ends at Value::depthMax on both ways: what can be written can be read.
+// 3. The decoder takes any bytes: they may come from another program's store.
+
+#include <fmt/format.h>
+
+#include "penstock/state/detail/stored.h"
+#include "penstock/state/errors.h"
+
+namespace penstock::state::detail {
+namespace {
+
+void appendLength(std::size_t length, std::string& out) {
+  if (length > std::numeric_limits<std::uint32_t>::max()) {
+    throw InvalidArgument("a part of the value is longer than 4 GiB; values may have 1 GiB");
+  }
+  const auto narrow = static_cast<std::uint32_t>(length);
+  out.append(reinterpret_cast<const char*>(&narrow), sizeof(narrow));
+}
+
+void patchLength(std::size_t at, std::string& out) {
+  std::string length;
+  appendLength(out.size() - at - sizeof(std::uint32_t), length);
+  out.replace(at, length.size(), length);
+}
+
+template <typename T>
+void appendScalar(ValueTag tag, T value, std::string& out) {
+  out.push_back(static_cast<char>(tag));
+  out.append(reinterpret_cast<const char*>(&value), sizeof(value));
+}
+
+void append(const Value& value, std::size_t depth, std::string& out) {
+  if (depth > Value::depthMax) {
+    throw InvalidArgument(
+        fmt::format("the value is nested more than {} deep; flatten it", Value::depthMax));
+  }
+  const auto appendNested = [&](const Value& nested) {
+    const std::size_t at = out.size();
+    out.append(sizeof(std::uint32_t), '\0');
+    append(nested, depth + 1, out);
+    patchLength(at, out);
+  };
+  switch (value.type()) {
+    case ValueType::Null:
+      out.push_back(static_cast<char>(ValueTag::Null));
+      return;
+    case ValueType::Bool:
+      appendScalar(ValueTag::Bool, static_cast<std::uint8_t>(value.asBool()), out);
+      return;
+    case ValueType::Int64:
+      appendScalar(ValueTag::Int64, value.asInt64(), out);
+      return;
+    case ValueType::Double:
+      appendScalar(ValueTag::Double, value.asDouble(), out);
+      return;
+    case ValueType::String:
+      out.push_back(static_cast<char>(ValueTag::String));
+      out.append(value.asString());
+      return;
+    case ValueType::Binary:
+      out.push_back(static_cast<char>(ValueTag::Bytes));
+      out.append(reinterpret_cast<const char*>(value.asBinary().data()), value.asBinary().size());
+      return;
+    case ValueType::List:
+      out.push_back(static_cast<char>(ValueTag::List));
+      for (const Value& item : value.asList()) appendNested(item);
+      return;
+    case ValueType::Map:
+      out.push_back(static_cast<char>(ValueTag::Map));
+      for (const auto& [name, member] : value.asMap()) {
+        appendLength(name.size(), out);
+        out.append(name);
+        appendNested(member);
+      }
+      return;
+  }
+}
+
+// Cuts a length and that many bytes off the front. False when they are not there.
+bool take(std::string_view& bytes, std::string_view& part) noexcept {
+  std::uint32_t length = 0;
+  if (bytes.size() < sizeof(length)) return false;
+  std::memcpy(&length, bytes.data(), sizeof(length));
+  bytes.remove_prefix(sizeof(length));
+  if (bytes.size() < length) return false;
+  part = bytes.substr(0, length);
+  bytes.remove_prefix(length);
+  return true;
+}
+
+template <ValueTag tag, typename Raw, typename T = Raw>
+Decoded decodeInto(std::string_view bytes, Value& value) {
+  Raw raw{};
+  const Decoded decoded = decodeScalar<tag>(bytes, raw);
+  if (decoded == Decoded::Ok) value = Value(static_cast<T>(raw));
+  return decoded;
+}
+
+Decoded decode(std::string_view bytes, std::size_t depth, Value& value) {
+  if (depth > Value::depthMax || bytes.empty()) return Decoded::Unreadable;
+  std::string_view rest = bytes.substr(1);
+  switch (static_cast<ValueTag>(bytes[0])) {
+    case ValueTag::Null:
+      value = Value();
+      return rest.empty() ? Decoded::Ok : Decoded::Unreadable;
+    case ValueTag::Bool:
+      if (rest.size() != 1 || static_cast<unsigned char>(rest[0]) > 1) return Decoded::Unreadable;
+      value = Value(rest[0] == 1);
+      return Decoded::Ok;
+    case ValueTag::Int64:
+      return decodeInto<ValueTag::Int64, std::int64_t>(bytes, value);
+    case ValueTag::Double:
+      return decodeInto<ValueTag::Double, double>(bytes, value);
+    case ValueTag::String:
+      value = Value(rest);
+      return Decoded::Ok;
+    case ValueTag::Bytes:
+      value = Value(std::as_bytes(std::span(rest)));
+      return Decoded::Ok;
+    case ValueTag::List: {
+      Value::List items;
+      for (std::string_view part; !rest.empty();) {
+        if (!take(rest, part)) return Decoded::Unreadable;
+        if (decode(part, depth + 1, items.emplace_back()) != Decoded::Ok) {
+          return Decoded::Unreadable;
+        }
+      }
+      value = Value(std::move(items));
+      return Decoded::Ok;
+    }
+    case ValueTag::Map: {
+      std::vector<ValueMap::Entry> entries;
+      for (std::string_view name, part; !rest.empty();) {
+        if (!take(rest, name) || !take(rest, part)) return Decoded::Unreadable;
+        Value& member = entries.emplace_back(std::string(name), Value()).second;
+        if (decode(part, depth + 1, member) != Decoded::Ok) return Decoded::Unreadable;
+      }
+      try {
+        value = Value(ValueMap(std::move(entries)));
+      } catch (const InvalidArgument&) {  // a name twice
+        return Decoded::Unreadable;
+      }
+      return Decoded::Ok;
+    }
+    case ValueTag::Struct:
+      return Decoded::OtherType;
+  }
+  return Decoded::OtherType;
+}
+
+}  // namespace
+
+void encodeBytes(ValueTag tag, std::string_view payload, std::string& out) {
+  out.clear();
+  out.reserve(1 + payload.size());
+  out.push_back(static_cast<char>(tag));
+  out.append(payload);
+}
+
+void encodeValue(const Value& value, std::string& out) {
+  out.clear();
+  append(value, 1, out);
+}
+
+Decoded decodeValue(std::string_view bytes, Value& value) { return decode(bytes, 1, value); }
+
+std::string describeStored(std::string_view bytes) {
+  if (bytes.empty()) return "nothing";
+  switch (static_cast<ValueTag>(bytes[0])) {
+    case ValueTag::Null:
+      return "null";
+    case ValueTag::Bool:
+      return "bool";
+    case ValueTag::Int64:
+      return "int64";
+    case ValueTag::Double:
+      return "double";
+    case ValueTag::String:
+      return "string";
+    case ValueTag::Bytes:
+      return "binary";
+    case ValueTag::List:
+      return "list";
+    case ValueTag::Map:
+      return "map";
+    case ValueTag::Struct: {
+      std::uint16_t length = 0;
+      if (bytes.size() >= 4) std::memcpy(&length, bytes.data() + 2, sizeof(length));
+      const std::string quoted =
+          fmt::format("{:?}", bytes.substr(std::min<std::size_t>(4, bytes.size()), length));
+      return "struct " + quoted.substr(1, quoted.size() - 2);
+    }
+  }
+  return fmt::format("something unknown (tag {})", static_cast<unsigned char>(bytes[0]));
+}
+
+}  // namespace penstock::state::detail
