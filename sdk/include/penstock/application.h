@@ -48,7 +48,7 @@ class Application {
  private:
   ApplicationOptions options_;
   std::shared_ptr<detail::TopologyBuilder> builder_;
-  std::shared_ptr<streams::ApplicationRun> run_;  // made by run(); guarded by its own means
+  std::shared_ptr<streams::ApplicationRun> run_;  // guards itself
 };
 
 }  // namespace penstock

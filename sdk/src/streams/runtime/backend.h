@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -56,6 +57,7 @@ struct StorePlan {
 struct SubtopologyPlan {
   std::vector<InputPlan> inputs;
   std::vector<StorePlan> stores;
+  std::vector<std::size_t> outputs;  // numbers of those it writes, in ApplicationPlan::outputs
   std::int32_t partitions = 0;  // set by Backend::prepare: that of its inputs, which must agree
 };
 
@@ -71,7 +73,9 @@ struct OutputPlan {
 /// The application as a backend sees it: names and numbers, no code.
 struct ApplicationPlan {
   std::string application;  // id: the group, and prefix of everything internal
-  std::string fingerprint;  // of the topology, one line per durable thing; compared at start
+  /// What must not change while state exists (Topology::fingerprint), by the partition counts of
+  /// topics; compared at start with what the first start left (explainDifference).
+  std::function<std::string(const std::map<std::string, std::int32_t>&)> fingerprint;
   std::vector<SubtopologyPlan> subtopologies;  // upstream first
   std::vector<OutputPlan> outputs;
 };
@@ -94,7 +98,8 @@ class TaskListener {
 
 enum class FetchResult : std::uint8_t {
   Records,  // `batch` holds at least one
-  AtEnd,    // the input has been read to its end of this moment
+  AtEnd,    // the input has been read to its end of this moment; batch.next may say how far that
+            // is when what stands before it are no records (Kafka's control records)
   Pending,  // there may be more, not here yet: inputs merged by time wait for it
 };
 
@@ -110,8 +115,8 @@ class WorkerBackend {
   virtual ~WorkerBackend() = default;
 
   /// Looks after ownership: calls the listener for tasks won and given up. Returns when a fetch
-  /// may find something, when woken, or after `timeout` (0: at once). Called at least every
-  /// 100 ms, and never while a commit is being built by halves.
+  /// may find something, when woken, or after `timeout` (0: at once). Called often: before each
+  /// round of fetches.
   virtual void poll(TaskListener& listener, std::chrono::milliseconds timeout) = 0;
   virtual void wakeup() = 0;
 
@@ -129,7 +134,8 @@ class WorkerBackend {
   [[nodiscard]] virtual std::size_t pendingBytes() const noexcept = 0;  // of that kind
 
   /// Everything since the last commit, with the positions of all owned tasks, atomically.
-  /// Starts it; it is done when `settled`. REQUIRES: the one before has settled.
+  /// When it returns, TaskStores include it; it stands at the asked durability when `settled`.
+  /// REQUIRES: the one before has settled.
   virtual void commit(std::span<const TaskPosition> positions) = 0;
   /// True when no commit is in flight: the last one stands at the asked durability. Throws
   /// what a commit failed with.

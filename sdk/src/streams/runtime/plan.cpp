@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streams/runtime/plan.h"
+
+#include <algorithm>
+
+namespace penstock::streams {
+
+ApplicationPlan makePlan(const Topology& topology, const ApplicationOptions& options) {
+  ApplicationPlan plan;
+  plan.application = topology.application();
+  plan.fingerprint = [&topology](const std::map<std::string, std::int32_t>& partitions) {
+    return topology.fingerprint(partitions);
+  };
+  for (const TopologyTopic& topic : topology.outputs()) {
+    plan.outputs.push_back({topic.name, topic.repartition, topic.partitions});
+  }
+  const auto numberOf = [&](const std::string& topic) {
+    std::size_t number = 0;
+    while (number < plan.outputs.size() && plan.outputs[number].topic != topic) ++number;
+    if (number == plan.outputs.size()) plan.outputs.push_back({topic, false, 0});
+    return number;
+  };
+  for (const SubTopology& part : topology.subTopologies()) {
+    SubtopologyPlan& subtopology = plan.subtopologies.emplace_back();
+    for (const TopologyTopic& input : part.inputs) {
+      subtopology.inputs.push_back({input.name, input.repartition, {}});
+    }
+    for (const std::size_t store : part.stores) {
+      subtopology.stores.push_back({topology.stores()[store].name});
+    }
+    for (const TopologyTopic& output : part.outputs) {
+      subtopology.outputs.push_back(numberOf(output.name));
+    }
+    if (options.errorPolicy == ErrorPolicy::DeadLetter) {
+      const std::size_t letters = numberOf(options.deadLetterTopic);
+      if (std::find(subtopology.outputs.begin(), subtopology.outputs.end(), letters) ==
+          subtopology.outputs.end()) {
+        subtopology.outputs.push_back(letters);
+      }
+    }
+  }
+  return plan;
+}
+
+}  // namespace penstock::streams
