@@ -55,7 +55,7 @@ bool answers(const std::string& servers, int timeoutMs) {
   rd_kafka_conf_set(conf, "log_level", "0", nullptr, 0);
   rd_kafka_t* client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof(error));
   if (client == nullptr) throw std::runtime_error(error);
-  const rd_kafka_metadata* metadata = nullptr;
+  const rd_kafka_metadata_t* metadata = nullptr;
   const auto failure = rd_kafka_metadata(client, 1, nullptr, &metadata, timeoutMs);
   const bool good = failure == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->broker_cnt > 0;
   if (metadata != nullptr) rd_kafka_metadata_destroy(metadata);

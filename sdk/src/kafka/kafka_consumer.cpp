@@ -1,0 +1,537 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kafka/kafka_consumer.h"
+
+#include <penstock/error.h>
+#include <penstock/kafka_error.h>
+#include <penstock/log.h>
+#include <penstock/state/errors.h>
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+namespace penstock::kafka {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// librdkafka cannot read without a group id. Nothing is ever stored under this one.
+constexpr const char* noGroup = "penstock-no-group";
+
+ClientSettings clientSettings(const TransportSettings& settings, const ConsumerOptions& options) {
+  refuseContradictions(options.extra);
+  ClientSettings result{settings.servers, settings.values};
+  for (const auto& [name, value] : options.extra) result.values[name] = value;
+  result.values.emplace("isolation.level", "read_committed");
+  result.values.emplace("partition.assignment.strategy", "range");
+  result.values["group.id"] = options.group.empty() ? noGroup : options.group;
+  result.values["enable.auto.commit"] = "false";
+  result.values["enable.auto.offset.store"] = "false";
+  result.values["auto.offset.reset"] = "error";
+  result.values["enable.partition.eof"] = "true";
+  return result;
+}
+
+int milliCount(milliseconds timeout) {
+  return static_cast<int>(std::clamp<std::int64_t>(timeout.count(), 0, 3600000));
+}
+
+milliseconds remaining(Clock::time_point deadline) {
+  return std::chrono::ceil<milliseconds>(
+      std::max(deadline - Clock::now(), Clock::duration::zero()));
+}
+
+std::vector<TopicPartition> listOf(const std::set<TopicPartition>& partitions) {
+  return {partitions.begin(), partitions.end()};
+}
+
+}  // namespace
+
+KafkaConsumer::KafkaConsumer(const TransportSettings& settings, const ConsumerOptions& options)
+    : settings_(settings), options_(options) {
+  if (options_.batchRecordsMax == 0 || options_.batchRecordsMax > 1000000) {
+    throw ConfigurationError("ConsumerOptions::batchRecordsMax is " +
+                             std::to_string(options_.batchRecordsMax) + "; expected 1 to 1000000");
+  }
+  client_ = std::make_shared<Client>(
+      RD_KAFKA_CONSUMER, clientSettings(settings, options),
+      [this](rd_kafka_resp_err_t event, rd_kafka_topic_partition_list_t* partitions) {
+        onRebalance(event, *partitions);
+      });
+  queue_.reset(rd_kafka_queue_get_consumer(client_->get()));
+}
+
+KafkaConsumer::~KafkaConsumer() {
+  try {
+    close();
+  } catch (const std::exception& error) {
+    log(LogLevel::Warning, "kafka", "closing a consumer failed", {{"error", error.what()}});
+  }
+}
+
+Client& KafkaConsumer::open() {
+  if (!client_) throw state::Closed("using a Kafka consumer: it was closed; make a new one");
+  return *client_;
+}
+
+void KafkaConsumer::requireOwned(const TopicPartition& partition, const char* doing) {
+  open();
+  if (!announced_.contains(partition) && !positions_.contains(partition)) {
+    throw ConfigurationError(std::string(doing) + " " + nameOf(partition) +
+                             ": it is not assigned to this consumer");
+  }
+}
+
+void KafkaConsumer::subscribe(const std::vector<std::string>& topics, RebalanceListener listener) {
+  open();
+  if (options_.group.empty()) {
+    throw ConfigurationError(
+        "subscribing without a group: name one in ConsumerOptions::group, or "
+        "assign partitions");
+  }
+  if (topics.empty()) throw ConfigurationError("subscribing to no topics");
+  PartitionList list(rd_kafka_topic_partition_list_new(static_cast<int>(topics.size())));
+  for (const std::string& topic : topics) {
+    topics::checkTopicName(topic);
+    if (client_->partitionsOf(topic, settings_.timeout) < 0) topics::throwUnknownTopic(topic);
+    rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
+  }
+  listener_ = std::move(listener);
+  check(rd_kafka_subscribe(client_->get(), list.get()), "subscribing as '" + options_.group + "'");
+  subscribed_ = true;
+}
+
+void KafkaConsumer::assign(const std::vector<TopicPartition>& partitions) {
+  open();
+  std::map<std::string, std::int32_t> counts;
+  for (const TopicPartition& partition : partitions) {
+    topics::checkTopicName(partition.topic);
+    if (!counts.contains(partition.topic)) {
+      counts[partition.topic] = client_->partitionsOf(partition.topic, settings_.timeout);
+    }
+    const std::int32_t count = counts[partition.topic];
+    if (count < 0) topics::throwUnknownTopic(partition.topic);
+    if (partition.partition.value < 0 || partition.partition.value >= count) {
+      throw ConfigurationError("assigning " + nameOf(partition) + ": the topic has " +
+                               std::to_string(count) + " partitions");
+    }
+  }
+  if (subscribed_) {
+    check(rd_kafka_unsubscribe(client_->get()), "leaving group '" + options_.group + "'");
+    subscribed_ = false;
+  }
+  forget();
+  announced_.insert(partitions.begin(), partitions.end());
+  listenerTold_ = true;  // the listener hears of the group's doings
+  if (announced_.empty()) rd_kafka_assign(client_->get(), nullptr);
+  // Seeks may follow; what is missing then is found by the first poll. With
+  // OffsetReset::Error that poll fails unless they came.
+}
+
+std::vector<TopicPartition> KafkaConsumer::assignment() {
+  open();
+  if (!announced_.empty()) return listOf(announced_);
+  std::vector<TopicPartition> result;
+  for (const auto& [partition, offset] : positions_) result.push_back(partition);
+  return result;
+}
+
+void KafkaConsumer::forget() {
+  announced_.clear();
+  listenerTold_ = false;
+  seeks_.clear();
+  positions_.clear();
+  paused_.clear();
+  runs_.clear();
+}
+
+// ---- rebalances, on the polling thread, from inside fetch, subscribe's effects and close
+
+void KafkaConsumer::onRebalance(rd_kafka_resp_err_t event,
+                                const rd_kafka_topic_partition_list_t& partitions) {
+  if (event == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+    forget();
+    for (int i = 0; i < partitions.cnt; ++i) announced_.insert(partitionOf(partitions.elems[i]));
+    if (announced_.empty()) rd_kafka_assign(client_->get(), nullptr);
+  } else {
+    onRevoke();
+  }
+  rd_kafka_queue_yield(queue_.get());  // so that a waiting poll looks what to do next
+}
+
+void KafkaConsumer::onRevoke() {
+  runs_.clear();  // not given out: the next owner's
+  std::vector<TopicPartition> given;
+  for (const auto& [partition, offset] : positions_) given.push_back(partition);
+  const bool lost = rd_kafka_assignment_lost(client_->get()) != 0;
+  const auto& tell = lost ? listener_.lost : listener_.revoked;
+  if (!given.empty() && tell) {
+    try {
+      tell(given);
+    } catch (...) {
+      listenerError_ = std::current_exception();  // must not pass through librdkafka's frames
+    }
+  }
+  forget();
+  rd_kafka_assign(client_->get(), nullptr);
+}
+
+void KafkaConsumer::begin() {
+  if (announced_.empty()) return;
+  if (!std::exchange(listenerTold_, true) && listener_.assigned) {
+    listener_.assigned(listOf(announced_));
+  }
+  std::set<TopicPartition> unknown;
+  for (const TopicPartition& partition : announced_) {
+    if (!seeks_.contains(partition)) unknown.insert(partition);
+  }
+  seeks_.merge(beginnings(unknown));
+  positions_ = std::exchange(seeks_, {});
+  announced_.clear();
+  startReading();
+}
+
+/// Makes librdkafka read what positions_ says, whatever it did before.
+void KafkaConsumer::startReading() {
+  const PartitionList list = partitionList(positions_);
+  check(rd_kafka_assign(client_->get(), list.get()), "assigning partitions");
+  if (!paused_.empty()) {
+    const PartitionList paused = partitionList(listOf(paused_));
+    check(rd_kafka_pause_partitions(client_->get(), paused.get()), "pausing partitions");
+  }
+}
+
+/// Where partitions begin that nobody has sought in: committed, else as the options say.
+std::map<TopicPartition, Offset> KafkaConsumer::beginnings(
+    const std::set<TopicPartition>& partitions) {
+  std::map<TopicPartition, Offset> result;
+  if (!options_.group.empty()) result = committed(listOf(partitions), settings_.timeout);
+  std::map<TopicPartition, std::int64_t> wanted;
+  for (const TopicPartition& partition : partitions) {
+    if (result.contains(partition)) continue;
+    if (options_.offsetReset == OffsetReset::Error) {
+      throw state::PositionOutOfRange(
+          "reading " + nameOf(partition) + ": " +
+          (options_.group.empty() ? "no position was given"
+                                  : "group '" + options_.group + "' has no committed position") +
+          "; seek, or choose OffsetReset::Earliest or Latest");
+    }
+    wanted[partition] = options_.offsetReset == OffsetReset::Earliest ? RD_KAFKA_OFFSET_BEGINNING
+                                                                      : RD_KAFKA_OFFSET_END;
+  }
+  result.merge(client_->offsetsFor(wanted, settings_.timeout));
+  return result;
+}
+
+// ---- reading
+
+bool KafkaConsumer::poll(RecordBatch& batch, milliseconds timeout) {
+  open();
+  batch.clear();
+  const auto deadline = Clock::now() + std::min(timeout, milliseconds(std::chrono::hours(24)));
+  while (true) {
+    if (listenerError_) std::rethrow_exception(std::exchange(listenerError_, {}));
+    begin();
+    if (take(batch)) return true;
+    fetch(milliseconds(0));
+    if (!ready() && announced_.empty() && !listenerError_ && !woken_) {
+      fetch(remaining(deadline));
+    }
+    if (listenerError_ || !announced_.empty()) continue;
+    if (take(batch)) return true;
+    if (woken_.exchange(false) || Clock::now() >= deadline) return false;
+  }
+}
+
+/// Takes what is there; with a time, waits for the first message.
+void KafkaConsumer::fetch(milliseconds timeout) {
+  if (!collecting_) {
+    collecting_ = std::make_shared<MessageArray>(client_, options_.batchRecordsMax);
+  }
+  rd_kafka_message_t** slots = collecting_->data();
+  const std::size_t size = collecting_->size();
+  std::size_t count = 0;
+  if (timeout.count() > 0) {
+    // A batch call would wait until the batch is full.
+    slots[0] = rd_kafka_consume_queue(queue_.get(), milliCount(timeout));
+    if (slots[0] == nullptr) return;
+    count = 1;
+  }
+  if (count < size) {
+    const auto more = rd_kafka_consume_batch_queue(queue_.get(), 0, slots + count, size - count);
+    if (more > 0) count += static_cast<std::size_t>(more);
+  }
+  if (count > 0) sort(count);
+}
+
+/// Turns what was collected into runs, and leaves collecting_ empty.
+void KafkaConsumer::sort(std::size_t count) {
+  const std::shared_ptr<MessageArray> messages = std::exchange(collecting_, nullptr);
+  std::size_t first = 0;
+  while (first < count) {
+    const rd_kafka_message_t& message = (*messages)[first];
+    if (message.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      sortError(message);
+      ++first;
+      continue;
+    }
+    std::size_t last = first + 1;
+    while (last < count && (*messages)[last].rkt == message.rkt &&
+           (*messages)[last].partition == message.partition &&
+           (*messages)[last].err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+      ++last;
+    }
+    Run run;
+    run.source = {rd_kafka_topic_name(message.rkt), {message.partition}};
+    run.messages = messages;
+    run.begin = first;
+    run.end = last;
+    // Collected before a revocation in the same call: positions_ is empty until `begin`.
+    if (positions_.contains(run.source)) runs_.push_back(std::move(run));
+    first = last;
+  }
+}
+
+void KafkaConsumer::sortError(const rd_kafka_message_t& message) {
+  Run run;
+  if (message.rkt != nullptr) {
+    run.source = {rd_kafka_topic_name(message.rkt), {message.partition}};
+  }
+  const char* text = rd_kafka_message_errstr(&message);
+  const std::string detail = text != nullptr ? text : "";
+  switch (message.err) {
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+      if (!positions_.contains(run.source)) return;
+      run.next.value = message.offset;
+      break;
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+      if (!positions_.contains(run.source)) return;
+      run.error = std::make_exception_ptr(state::PositionOutOfRange(
+          "reading " + nameOf(run.source) + " from offset " +
+          std::to_string(positions_[run.source].value) + ": the topic does not hold it (" + detail +
+          "); seek decides where to go on"));
+      break;
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+      try {
+        topics::throwUnknownTopic(run.source.topic);
+      } catch (...) {
+        run.error = std::current_exception();
+      }
+      break;
+    case RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED:
+      log(LogLevel::Warning, "kafka", "the group took the partitions away: " + detail,
+          {{"group", options_.group}});
+      return;
+    default:
+      run.error = kafkaError(message.err, "reading as '" + options_.group + "'", detail);
+      try {
+        std::rethrow_exception(run.error);
+      } catch (const Error& error) {
+        if (error.code() == ErrorCode::Retry) {  // librdkafka goes on by itself
+          log(LogLevel::Warning, "kafka", error.what());
+          return;
+        }
+      }
+  }
+  runs_.push_back(std::move(run));
+}
+
+bool KafkaConsumer::ready() const {
+  return std::any_of(runs_.begin(), runs_.end(),
+                     [this](const Run& run) { return !paused_.contains(run.source); });
+}
+
+/// The first run that is not paused. Ends of partitions on the way move positions only.
+bool KafkaConsumer::take(RecordBatch& batch) {
+  for (auto it = runs_.begin(); it != runs_.end();) {
+    if (paused_.contains(it->source)) {
+      ++it;
+      continue;
+    }
+    const Run run = std::move(*it);
+    it = runs_.erase(it);
+    if (run.error) std::rethrow_exception(run.error);
+    if (!run.messages) {
+      Offset& position = positions_[run.source];
+      position = std::max(position, run.next);
+      continue;
+    }
+    showMessages(run.messages, run.begin, run.end, batch);
+    batch.source = run.source;
+    positions_[run.source] = batch.next;
+    return true;
+  }
+  return false;
+}
+
+void KafkaConsumer::wakeup() {
+  woken_ = true;
+  rd_kafka_queue_yield(queue_.get());
+}
+
+// ---- positions
+
+Offset KafkaConsumer::resolve(const TopicPartition& partition, const SeekTarget& target) {
+  if (const Offset* offset = std::get_if<Offset>(&target)) {
+    if (offset->value < 0) {
+      throw ConfigurationError("seeking " + nameOf(partition) + " to offset " +
+                               std::to_string(offset->value) + ": offsets begin with 0");
+    }
+    return *offset;
+  }
+  std::int64_t wanted = RD_KAFKA_OFFSET_BEGINNING;
+  if (const EventTime* time = std::get_if<EventTime>(&target)) {
+    wanted = std::max<std::int64_t>(time->ms, 0);
+  } else if (std::holds_alternative<SeekEnd>(target)) {
+    wanted = RD_KAFKA_OFFSET_END;
+  }
+  return client_->offsetsFor({{partition, wanted}}, settings_.timeout).at(partition);
+}
+
+void KafkaConsumer::seek(const TopicPartition& partition, const SeekTarget& target) {
+  requireOwned(partition, "seeking");
+  const Offset offset = resolve(partition, target);
+  if (announced_.contains(partition)) {
+    seeks_[partition] = offset;
+    return;
+  }
+  std::erase_if(runs_, [&](const Run& run) { return run.source == partition; });
+  positions_[partition] = offset;
+  const PartitionList list = partitionList(std::map<TopicPartition, Offset>{{partition, offset}});
+  const RdError failure(
+      rd_kafka_seek_partitions(client_->get(), list.get(), milliCount(settings_.timeout)));
+  if (!failure && list->elems[0].err == RD_KAFKA_RESP_ERR_NO_ERROR) return;
+  // A partition that has stopped (position out of range) or not begun yet cannot be sought in:
+  // begin all anew from where they stand, which is behind what was given out.
+  runs_.clear();
+  startReading();
+}
+
+Offset KafkaConsumer::position(const TopicPartition& partition) {
+  requireOwned(partition, "asking for the position in");
+  if (announced_.contains(partition)) {
+    const auto sought = seeks_.find(partition);
+    if (sought == seeks_.end()) seeks_.merge(beginnings({partition}));
+    return seeks_.at(partition);
+  }
+  return positions_.at(partition);
+}
+
+// CLUSTER/OFFSET: the same offset in another cluster is another record.
+std::string KafkaConsumer::bookmark(const TopicPartition& partition) {
+  const Offset offset = position(partition);
+  if (clusterId_.empty()) {
+    char* id = rd_kafka_clusterid(client_->get(), milliCount(settings_.timeout));
+    if (id == nullptr) {
+      throwKafka(RD_KAFKA_RESP_ERR__TIMED_OUT,
+                 "asking " + settings_.servers + " for its cluster id");
+    }
+    clusterId_ = id;
+    rd_kafka_mem_free(client_->get(), id);
+  }
+  return clusterId_ + "/" + std::to_string(offset.value);
+}
+
+void KafkaConsumer::seekBookmark(const TopicPartition& partition, const std::string& bookmark) {
+  requireOwned(partition, "seeking");
+  const std::size_t slash = bookmark.rfind('/');
+  Offset offset{-1};
+  if (slash != std::string::npos) {
+    const char* end = bookmark.data() + bookmark.size();
+    const auto parsed = std::from_chars(bookmark.data() + slash + 1, end, offset.value);
+    if (parsed.ec != std::errc{} || parsed.ptr != end) offset.value = -1;
+  }
+  if (offset.value < 0) {
+    throw ConfigurationError("seeking " + nameOf(partition) + ": '" + bookmark +
+                             "' is not a bookmark of a Kafka topic");
+  }
+  const std::string own = this->bookmark(partition);
+  if (own.substr(0, own.rfind('/')) != bookmark.substr(0, slash)) {
+    throw state::PositionOutOfRange("seeking " + nameOf(partition) + ": bookmark '" + bookmark +
+                                    "' is from another cluster than " +
+                                    own.substr(0, own.rfind('/')));
+  }
+  const Offset start = resolve(partition, SeekBegin{});
+  const Offset end = resolve(partition, SeekEnd{});
+  if (offset < start || offset > end) {
+    throw state::PositionOutOfRange(
+        "seeking " + nameOf(partition) + " to the kept offset " + std::to_string(offset.value) +
+        ": the topic holds [" + std::to_string(start.value) + ", " + std::to_string(end.value) +
+        "); records are gone, or the topic is another one of that name");
+  }
+  seek(partition, offset);
+}
+
+void KafkaConsumer::pause(const std::vector<TopicPartition>& partitions) {
+  for (const TopicPartition& partition : partitions) requireOwned(partition, "pausing");
+  paused_.insert(partitions.begin(), partitions.end());
+  if (!announced_.empty()) return;  // begin does it
+  const PartitionList list = partitionList(partitions);
+  check(rd_kafka_pause_partitions(client_->get(), list.get()), "pausing partitions");
+}
+
+void KafkaConsumer::resume(const std::vector<TopicPartition>& partitions) {
+  for (const TopicPartition& partition : partitions) requireOwned(partition, "resuming");
+  for (const TopicPartition& partition : partitions) paused_.erase(partition);
+  if (!announced_.empty()) return;
+  const PartitionList list = partitionList(partitions);
+  check(rd_kafka_resume_partitions(client_->get(), list.get()), "resuming partitions");
+}
+
+void KafkaConsumer::commit(const std::map<TopicPartition, Offset>& positions) {
+  open();
+  if (options_.group.empty()) {
+    throw ConfigurationError("committing without a group: name one in ConsumerOptions::group");
+  }
+  if (positions.empty()) return;
+  const std::string doing = "committing positions of group '" + options_.group + "'";
+  const PartitionList list = partitionList(positions);
+  const Queue answers(rd_kafka_queue_new(client_->get()));
+  // With a queue of its own the wait is bounded; the plain call waits for the coordinator.
+  check(rd_kafka_commit_queue(client_->get(), list.get(), answers.get(), nullptr, nullptr), doing);
+  const Event answer(rd_kafka_queue_poll(answers.get(), milliCount(settings_.timeout)));
+  if (!answer) throwKafka(RD_KAFKA_RESP_ERR__TIMED_OUT, doing);
+  check(rd_kafka_event_error(answer.get()), doing);
+  const rd_kafka_topic_partition_list_t* stored = rd_kafka_event_topic_partition_list(answer.get());
+  for (int i = 0; stored != nullptr && i < stored->cnt; ++i) {
+    check(stored->elems[i].err, doing + ", " + nameOf(partitionOf(stored->elems[i])));
+  }
+}
+
+std::map<TopicPartition, Offset> KafkaConsumer::committed(
+    const std::vector<TopicPartition>& partitions, milliseconds timeout) {
+  open();
+  if (options_.group.empty()) {
+    throw ConfigurationError("asking for committed positions without a group");
+  }
+  std::map<TopicPartition, Offset> result;
+  if (partitions.empty()) return result;
+  const std::string doing = "asking for committed positions of group '" + options_.group + "'";
+  const PartitionList list = partitionList(partitions);
+  check(rd_kafka_committed(client_->get(), list.get(), milliCount(timeout)), doing);
+  for (int i = 0; i < list->cnt; ++i) {
+    const TopicPartition partition = partitionOf(list->elems[i]);
+    check(list->elems[i].err, doing + ", " + nameOf(partition));
+    if (list->elems[i].offset >= 0) result[partition] = Offset{list->elems[i].offset};
+  }
+  return result;
+}
+
+void KafkaConsumer::close() {
+  if (!client_) return;
+  // An assignment not taken up keeps librdkafka from leaving.
+  if (!announced_.empty()) rd_kafka_assign(client_->get(), nullptr);
+  announced_.clear();
+  const auto failure = rd_kafka_consumer_close(client_->get());
+  forget();
+  collecting_.reset();
+  queue_.reset();
+  client_.reset();  // batches that are still out keep it
+  if (listenerError_) std::rethrow_exception(std::exchange(listenerError_, {}));
+  check(failure, "closing a consumer of group '" + options_.group + "'");
+}
+
+}  // namespace penstock::kafka

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <penstock/topics.h>
+
+#include <atomic>
+#include <deque>
+#include <exception>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "kafka/kafka_batch.h"
+#include "kafka/kafka_handle.h"
+#include "topics/transport.h"
+
+namespace penstock::kafka {
+
+/// A ConsumerBackend over one librdkafka consumer and its one queue.
+///
+/// What librdkafka 2.0.2 needs (reference: the table of hazards):
+/// 1. seek, pause, assign and rebalances happen on the thread that polls, between two polls or in
+///    a callback of one: batch consumption loses messages otherwise.
+/// 2. rd_kafka_yield is never called: a batch under way drops the message at hand.
+/// 3. Messages collected before a revocation in the same batch call come back with it. A new
+///    assignment is not taken up inside the call, so that whatever it returns then is dropped.
+/// 4. A position out of range silently restarts at the beginning unless auto.offset.reset is
+///    `error`; so where to begin is worked out here, to a number.
+///
+/// States of the partitions:
+///
+///   (none) --assign, onAssign--> announced --begin--> reading --onRevoke, assign--> (none)
+///
+/// announced: given by the group or the caller; seeks are noted. `begin` tells the listener,
+/// finds the first offsets and starts librdkafka; it is tried again by the next poll after an
+/// error. reading: positions_ holds each of them.
+class KafkaConsumer final : public topics::ConsumerBackend {
+ public:
+  KafkaConsumer(const TransportSettings& settings, const ConsumerOptions& options);
+  ~KafkaConsumer() override;
+
+  void subscribe(const std::vector<std::string>& topics, RebalanceListener listener) override;
+  void assign(const std::vector<TopicPartition>& partitions) override;
+  std::vector<TopicPartition> assignment() override;
+  bool poll(RecordBatch& batch, milliseconds timeout) override;
+  void wakeup() override;
+  void seek(const TopicPartition& partition, const SeekTarget& target) override;
+  Offset position(const TopicPartition& partition) override;
+  std::string bookmark(const TopicPartition& partition) override;
+  void seekBookmark(const TopicPartition& partition, const std::string& bookmark) override;
+  void pause(const std::vector<TopicPartition>& partitions) override;
+  void resume(const std::vector<TopicPartition>& partitions) override;
+  void commit(const std::map<TopicPartition, Offset>& positions) override;
+  std::map<TopicPartition, Offset> committed(const std::vector<TopicPartition>& partitions,
+                                             milliseconds timeout) override;
+  void close() override;
+
+ private:
+  /// Consecutive messages of one partition, not given out yet; or its end; or an error.
+  struct Run {
+    TopicPartition source;
+    std::shared_ptr<MessageArray> messages;  // null for the other two
+    std::size_t begin = 0;
+    std::size_t end = 0;
+    Offset next;
+    std::exception_ptr error;
+  };
+
+  Client& open();
+  void requireOwned(const TopicPartition& partition, const char* doing);
+  void onRebalance(rd_kafka_resp_err_t event, const rd_kafka_topic_partition_list_t& partitions);
+  void onRevoke();
+  void begin();
+  void startReading();
+  std::map<TopicPartition, Offset> beginnings(const std::set<TopicPartition>& partitions);
+  Offset resolve(const TopicPartition& partition, const SeekTarget& target);
+  void fetch(milliseconds timeout);
+  void sort(std::size_t count);
+  void sortError(const rd_kafka_message_t& message);
+  [[nodiscard]] bool ready() const;
+  bool take(RecordBatch& batch);
+  void forget();
+
+  const TransportSettings settings_;
+  const ConsumerOptions options_;
+  std::shared_ptr<Client> client_;
+  Queue queue_;
+  std::string clusterId_;
+  RebalanceListener listener_;
+  bool subscribed_ = false;
+
+  std::set<TopicPartition> announced_;
+  bool listenerTold_ = false;
+  std::map<TopicPartition, Offset> seeks_;      // of announced partitions
+  std::map<TopicPartition, Offset> positions_;  // of partitions being read
+  std::set<TopicPartition> paused_;
+
+  std::shared_ptr<MessageArray> collecting_;  // being filled, during fetch
+  std::deque<Run> runs_;
+  std::exception_ptr listenerError_;  // thrown by the next poll
+  std::atomic<bool> woken_{false};
+};
+
+}  // namespace penstock::kafka

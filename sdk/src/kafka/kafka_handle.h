@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+#include <penstock/record.h>
+
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kafka/kafka_settings.h"
+
+/// Owners of librdkafka's objects, and its errors as exceptions. Nothing outside sdk/src/kafka
+/// sees librdkafka.
+namespace penstock::kafka {
+
+using std::chrono::milliseconds;
+
+template <auto destroy>
+struct Destroy {
+  template <typename T>
+  void operator()(T* object) const noexcept {
+    destroy(object);
+  }
+};
+template <typename T, auto destroy>
+using Owned = std::unique_ptr<T, Destroy<destroy>>;
+
+using Conf = Owned<rd_kafka_conf_t, rd_kafka_conf_destroy>;
+using TopicHandle = Owned<rd_kafka_topic_t, rd_kafka_topic_destroy>;
+using Queue = Owned<rd_kafka_queue_t, rd_kafka_queue_destroy>;
+using Event = Owned<rd_kafka_event_t, rd_kafka_event_destroy>;
+using Headers = Owned<rd_kafka_headers_t, rd_kafka_headers_destroy>;
+using RdError = Owned<rd_kafka_error_t, rd_kafka_error_destroy>;
+using Metadata = Owned<const rd_kafka_metadata_t, rd_kafka_metadata_destroy>;
+using PartitionList = Owned<rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_list_destroy>;
+
+/// Offsets are left as librdkafka's "invalid".
+PartitionList partitionList(const std::vector<TopicPartition>& partitions);
+PartitionList partitionList(const std::map<TopicPartition, Offset>& positions);
+TopicPartition partitionOf(const rd_kafka_topic_partition_t& partition);
+std::string nameOf(const TopicPartition& partition);  // "topic 'clicks' partition 3"
+
+/// `doing`: what was being done, with which name: "listing topics of localhost:9092".
+std::exception_ptr kafkaError(rd_kafka_resp_err_t error, const std::string& doing,
+                              const std::string& detail = {});
+[[noreturn]] void throwKafka(rd_kafka_resp_err_t error, const std::string& doing,
+                             const std::string& detail = {});
+void check(rd_kafka_resp_err_t error, const std::string& doing);
+
+/// One librdkafka client. Its logs go to Penstock's sink; the first one made names the version.
+///
+/// Threads: safe from any thread, as rd_kafka_t is.
+class Client {
+ public:
+  using Rebalance = std::function<void(rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t*)>;
+
+  /// `rebalance`: for consumers of groups; called on the thread that polls.
+  Client(rd_kafka_type_t type, const ClientSettings& settings, Rebalance rebalance = {});
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  [[nodiscard]] rd_kafka_t* get() const noexcept { return client_; }
+
+  /// Partition count of a topic, or -1 when there is none. Never creates it.
+  std::int32_t partitionsOf(const std::string& topic, milliseconds timeout);
+
+  /// Offsets of many partitions in one round: times, or rd_kafka's OFFSET_BEGINNING and
+  /// OFFSET_END. What has no record at or after the time is at its end.
+  std::map<TopicPartition, Offset> offsetsFor(const std::map<TopicPartition, std::int64_t>& wanted,
+                                              milliseconds timeout);
+
+ private:
+  static void onRebalance(rd_kafka_t*, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t*,
+                          void* self);
+  Rebalance rebalance_;
+  std::string servers_;
+  rd_kafka_t* client_ = nullptr;
+};
+
+}  // namespace penstock::kafka

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <penstock/topics.h>
+
+#include <atomic>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "kafka/kafka_handle.h"
+#include "topics/transport.h"
+
+namespace penstock::kafka {
+
+/// A ProducerBackend over one idempotent librdkafka producer. One thread of its own takes the
+/// delivery reports and calls `done`; each report is looked at.
+///
+/// Kafka has no timestamps before 1970-01-01 00:00:00.001: 0 becomes the time of the call.
+class KafkaProducer final : public topics::ProducerBackend {
+ public:
+  KafkaProducer(const TransportSettings& settings, const ProducerOptions& options);
+  ~KafkaProducer() override;
+
+  void send(std::string_view topic, std::optional<PartitionIndex> partition,
+            const RecordView& record, Done done) override;
+  void flush(milliseconds timeout) override;
+  void close() override;
+
+ private:
+  struct Topic {
+    std::string name;
+    TopicHandle handle;
+    std::int32_t partitions;
+  };
+
+  const Topic& topicOf(std::string_view name, std::int32_t partition);
+  void serveReports();
+  void report(const rd_kafka_message_t& message);
+  void shutDown();
+
+  const TransportSettings settings_;
+  const ProducerOptions options_;
+  std::unique_ptr<Client> client_;
+  Queue reports_;
+
+  std::atomic<const Topic*> last_{nullptr};  // most producers write one topic
+  std::mutex mutex_;
+  // Guarded by mutex_. Never shrinks, and superseded topics stay: `last_` points into it.
+  std::multimap<std::string, std::unique_ptr<Topic>, std::less<>> topics_;
+  std::exception_ptr firstFailure_;  // since the last flush
+
+  std::atomic<bool> closed_{false};
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+}  // namespace penstock::kafka
