@@ -4,6 +4,7 @@
 #include <penstock/topics.h>
 
 #include <chrono>
+#include <concepts>
 #include <future>
 #include <memory>
 #include <optional>
@@ -15,11 +16,11 @@ namespace penstock {
 
 /// A record to be written. Its bytes are copied by the call that takes it.
 struct ProducerRecord {
-  std::optional<std::string_view> key;    // absent: to any partition
-  std::optional<std::string_view> value;  // absent: a tombstone
-  std::optional<EventTime> timestamp;     // absent: now
-  std::span<const HeaderView> headers;
-  std::optional<PartitionIndex> partition;  // absent: by the key, as Kafka's Java client does
+  std::optional<std::string_view> key{};    // absent: to any partition
+  std::optional<std::string_view> value{};  // absent: a tombstone
+  std::optional<EventTime> timestamp{};     // absent: now
+  std::span<const HeaderView> headers{};
+  std::optional<PartitionIndex> partition{};  // absent: by the key, as Kafka's Java client does
 };
 
 /// Writes records to one topic.
@@ -47,10 +48,11 @@ class TopicProducer {
   [[nodiscard]] const std::string& topic() const noexcept;
 
   std::future<Delivery> send(const ProducerRecord& record);
-  std::future<Delivery> send(const Record& record);
+  /// A Record by name, not by braces, which are a ProducerRecord.
+  std::future<Delivery> send(const std::same_as<Record> auto& record) { return sendOwned(record); }
   /// Fire and forget: cheaper than a future; the first failure is thrown by the next `flush`.
   void post(const ProducerRecord& record);
-  void post(const Record& record);
+  void post(const std::same_as<Record> auto& record) { postOwned(record); }
 
   /// Returns when everything sent before is delivered. Throws the first failure since the
   /// last flush, or Error with code Retry when the time passes.
@@ -62,6 +64,8 @@ class TopicProducer {
   friend class StreamingClient;
   struct Impl;
   explicit TopicProducer(std::unique_ptr<Impl> impl);
+  std::future<Delivery> sendOwned(const Record& record);
+  void postOwned(const Record& record);
   std::unique_ptr<Impl> impl_;
 };
 

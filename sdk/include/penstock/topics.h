@@ -18,10 +18,10 @@ namespace penstock {
 struct TopicConfig {
   static constexpr std::int32_t partitionsMax = 100000;  // arbitrary: what one journal can list
 
-  std::int32_t partitions = 0;               // 0: the default (file: 1; Kafka: the broker's)
-  std::int64_t retentionMs = -2;             // by record timestamp; -1: for ever, -2: the default
-  std::int64_t retentionBytes = -2;          // of each partition; -1: no bound, -2: the default
-  std::map<std::string, std::string> extra;  // Kafka topic settings, passed through
+  std::int32_t partitions = 0;                 // 0: the default (file: 1; Kafka: the broker's)
+  std::int64_t retentionMs = -2;               // by record timestamp; -1: for ever, -2: the default
+  std::int64_t retentionBytes = -2;            // of each partition; -1: no bound, -2: the default
+  std::map<std::string, std::string> extra{};  // Kafka topic settings, passed through
 
   bool operator==(const TopicConfig&) const = default;
 };
@@ -53,10 +53,10 @@ using SeekTarget = std::variant<SeekBegin, SeekEnd, Offset, EventTime>;
 /// How a TopicConsumer reads. Designated initialisers: `{.group = "counters"}`.
 struct ConsumerOptions {
   // Changes behaviour.
-  std::string group;  // empty: no group; partitions are assigned by hand, nothing is committed
+  std::string group{};  // empty: no group; partitions are assigned by hand, nothing is committed
   OffsetReset offsetReset = OffsetReset::Earliest;
   std::chrono::milliseconds commitInterval{1000};  // of TopicConsumer::run; 0: after each batch
-  std::map<std::string, std::string> extra;        // librdkafka settings, passed through
+  std::map<std::string, std::string> extra{};      // librdkafka settings, passed through
   // Changes performance.
   std::size_t batchRecordsMax = 4096;  // records one poll gives at most
 };
@@ -64,7 +64,7 @@ struct ConsumerOptions {
 /// How a TopicProducer writes.
 struct ProducerOptions {
   std::chrono::milliseconds deliveryTimeout{30000};  // then the delivery fails
-  std::map<std::string, std::string> extra;          // librdkafka settings, passed through
+  std::map<std::string, std::string> extra{};        // librdkafka settings, passed through
 };
 
 /// Where a delivered record stands. Its future is ready when the record is on disk (file) or

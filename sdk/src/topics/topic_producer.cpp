@@ -87,7 +87,7 @@ std::future<Delivery> TopicProducer::send(const ProducerRecord& record) {
   return promise->get_future();
 }
 
-std::future<Delivery> TopicProducer::send(const Record& record) {
+std::future<Delivery> TopicProducer::sendOwned(const Record& record) {
   return send(viewOf(record, headersOf(record)));
 }
 
@@ -95,7 +95,7 @@ void TopicProducer::post(const ProducerRecord& record) {
   impl_->open().send(impl_->topic, record.partition, viewOf(record), {});
 }
 
-void TopicProducer::post(const Record& record) { post(viewOf(record, headersOf(record))); }
+void TopicProducer::postOwned(const Record& record) { post(viewOf(record, headersOf(record))); }
 
 void TopicProducer::flush(std::chrono::milliseconds timeout) { impl_->open().flush(timeout); }
 
