@@ -224,7 +224,9 @@ void FileConsumer::seekBookmark(const TopicPartition& partition, const std::stri
   StoredPosition stored;
   for (std::size_t i = 0; good && i < idDigits; i += 2) {
     std::uint8_t byte = 0;
-    number(byte, at + 2, 16);
+    const char* behind = at + 2;
+    number(byte, behind, 16);
+    good = good && at == behind;
     stored.topicId += static_cast<char>(byte);
   }
   colon();

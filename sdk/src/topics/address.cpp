@@ -114,7 +114,9 @@ std::string brokersOf(const std::string& address) {
 
 Address parseAddress(const std::string& address) {
   if (address.empty()) refuse(address, "it is empty");
-  if (address.find('\0') != std::string::npos) refuse(address, "it holds a NUL byte");
+  if (const std::size_t nul = address.find('\0'); nul != std::string::npos) {
+    refuse(address.substr(0, nul), "a NUL byte stands behind it");
+  }
   std::string scheme(schemeOf(address));
   for (char& c : scheme) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   if (scheme.empty()) return {false, address};
