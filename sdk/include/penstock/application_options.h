@@ -51,6 +51,9 @@ struct ApplicationOptions {
   /// Where the topics are: file:///dir, a path, or kafka://host:port[,host:port]. Required.
   /// PENSTOCK_BROKER
   std::string broker = detail::environmentText("PENSTOCK_BROKER", "");
+  /// Inputs that are topics of another directory than `broker`: by topic, that directory's
+  /// address. Such a topic is read up to what is on disk there. Files only.
+  std::map<std::string, std::string> inputAddresses;
   /// Where stores live on Kafka. On files they live in the broker's directory.
   /// PENSTOCK_STATE_DIR
   std::string stateDirectory = detail::environmentText("PENSTOCK_STATE_DIR", "./state");

@@ -20,10 +20,17 @@ ApplicationPlan makePlan(const Topology& topology, const ApplicationOptions& opt
     if (number == plan.outputs.size()) plan.outputs.push_back({topic, false, 0});
     return number;
   };
+  std::map<std::string, std::string> elsewhere = options.inputAddresses;
   for (const SubTopology& part : topology.subTopologies()) {
     SubtopologyPlan& subtopology = plan.subtopologies.emplace_back();
     for (const TopologyTopic& input : part.inputs) {
-      subtopology.inputs.push_back({input.name, input.repartition, {}});
+      InputPlan& added = subtopology.inputs.emplace_back();
+      added.topic = input.name;
+      added.repartition = input.repartition;
+      const auto address = elsewhere.find(input.name);
+      if (address == elsewhere.end()) continue;
+      added.address = address->second;
+      elsewhere.erase(address);
     }
     for (const std::size_t store : part.stores) {
       subtopology.stores.push_back({topology.stores()[store].name});
@@ -38,6 +45,10 @@ ApplicationPlan makePlan(const Topology& topology, const ApplicationOptions& opt
         subtopology.outputs.push_back(letters);
       }
     }
+  }
+  if (!elsewhere.empty()) {
+    throw ConfigurationError("ApplicationOptions::inputAddresses names topic " +
+                             elsewhere.begin()->first + ", which the application does not read");
   }
   return plan;
 }
