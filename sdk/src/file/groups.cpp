@@ -92,13 +92,19 @@ std::unique_ptr<state::Claim> Group::tryClaim(const TopicPartition& partition) c
       fmt::format("group/{}/{}/{}", name_, partition.topic, partition.partition.value));
 }
 
-GroupMember::GroupMember(const Group& group, std::vector<std::string> topics)
-    : group_(group),
-      id_(fmt::format("{:016x}", state::Environment::real().random->next())),
-      claim_(group.journal_->tryClaim(fmt::format("group/{}/member/{}", group.name_, id_))) {
+GroupMember::GroupMember(const Group& group, std::vector<std::string> topics) : group_(group) {
+  // the lowest free number: a journal remembers every claim there ever was
+  for (std::uint64_t number = 0; !claim_; ++number) {
+    id_ = fmt::format("{:06}", number);
+    claim_ = group_.journal_->tryClaim(memberClaim(id_));
+  }
   state::Commit commit;
   commit.put(group_.store_->id(), std::string(kMemberPrefix) + id_, joined(topics));
   group_.journal_->commit(commit, state::Durability::Buffered);
+}
+
+std::string GroupMember::memberClaim(const std::string& id) const {
+  return fmt::format("group/{}/member/{}", group_.name_, id);
 }
 
 GroupMember::~GroupMember() {
@@ -123,8 +129,7 @@ std::map<std::string, std::vector<std::string>> GroupMember::liveMembers() {
       ++member;
       continue;
     }
-    const auto dead =
-        group_.journal_->tryClaim(fmt::format("group/{}/member/{}", group_.name_, member->first));
+    const auto dead = group_.journal_->tryClaim(memberClaim(member->first));
     if (!dead) {
       ++member;
       continue;

@@ -23,7 +23,8 @@
 /// Claims are locks that the kernel frees with the process. So:
 /// 1. Two members never read a partition at the same time, and a position is stored only under
 ///    the partition's claim.
-/// 2. A member is dead when its claim can be had: whoever notices takes its entry away.
+/// 2. A member takes its claim before it writes its entry, and erases the entry before it frees
+///    the claim. So a member whose claim can be had is dead: whoever notices erases the entry.
 /// 3. Each member works out its share from the entries alone. All see the same entries, so the
 ///    shares add up; until then somebody yields, or waits for a claim to come free.
 namespace penstock::file {
@@ -80,6 +81,7 @@ class GroupMember {
 
  private:
   [[nodiscard]] std::map<std::string, std::vector<std::string>> liveMembers();
+  [[nodiscard]] std::string memberClaim(const std::string& id) const;
 
   const Group& group_;
   std::string id_;
