@@ -53,7 +53,7 @@ struct ApplicationOptions {
   std::string broker = detail::environmentText("PENSTOCK_BROKER", "");
   /// Inputs that are topics of another directory than `broker`: by topic, that directory's
   /// address. Such a topic is read up to what is on disk there. Files only.
-  std::map<std::string, std::string> inputAddresses;
+  std::map<std::string, std::string> inputAddresses = {};
   /// Where stores live on Kafka. On files they live in the broker's directory.
   /// PENSTOCK_STATE_DIR
   std::string stateDirectory = detail::environmentText("PENSTOCK_STATE_DIR", "./state");
@@ -97,7 +97,7 @@ struct ApplicationOptions {
   std::int64_t commitBytesMax =
       detail::environmentNumber("PENSTOCK_COMMIT_BYTES_MAX", 4 << 20, 1, INT64_MAX);
   /// librdkafka settings, passed through.
-  std::map<std::string, std::string> kafka;
+  std::map<std::string, std::string> kafka = {};
 };
 
 /// Throws ConfigurationError naming the option and what it may be.
