@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <penstock/state/journal.h>
+
+#include <fmt/format.h>
+
+#include <array>
+#include <condition_variable>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <tuple>
+
+#include "append_lock.h"
+#include "io_errors.h"
+#include "journal_core.h"
+
+namespace penstock::state {
+
+namespace {
+
+/// The engines of this process, so that openers of one directory share one.
+class Engines {
+ public:
+  using Key = std::tuple<FileSystem*, std::uint64_t, std::uint64_t, std::uint32_t>;
+
+  static Engines& instance() {
+    static auto* engines = new Engines;  // outlives static journals
+    return *engines;
+  }
+
+  std::shared_ptr<JournalCore> open(const std::string& directory, const JournalOptions& options,
+                                    const Environment& environment) {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      const auto info = environment.files->info(directory);
+      if (!info.ok() || !info.value.exists) break;
+      const Key key = keyOf(info.value, environment);
+      const auto at = engines_.find(key);
+      if (at == engines_.end()) break;
+      if (auto core = at->second.lock()) {
+        if (core->options().sharing != options.sharing) {
+          throw ConfigurationError(directory +
+                                   ": is open in this process with another sharing mode");
+        }
+        return core;
+      }
+      closed_.wait(lock);  // its last handle is closing it right now
+    }
+    auto fresh = std::make_unique<JournalCore>(directory, options, environment);
+    fresh->open();
+    fresh->startThread();
+    std::shared_ptr<JournalCore> core(fresh.release(),
+                                      [](JournalCore* closing) { retire(closing); });
+    const auto info = environment.files->info(directory);
+    throwUnlessOk(info, "looking at", directory);
+    engines_[keyOf(info.value, environment)] = core;
+    return core;
+  }
+
+ private:
+  static Key keyOf(const FileInfo& info, const Environment& environment) {
+    return {environment.files, info.device, info.inode, processGeneration()};
+  }
+
+  static void retire(JournalCore* core) {
+    core->close();
+    Engines& self = instance();
+    const bool sameProcess = !core->forked();
+    delete core;
+    if (!sameProcess) return;
+    const std::lock_guard lock(self.mutex_);
+    std::erase_if(self.engines_, [](const auto& item) { return item.second.expired(); });
+    self.closed_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable closed_;
+  std::map<Key, std::weak_ptr<JournalCore>> engines_;
+};
+
+/// A store handle: keeps its engine open, and sees what other processes wrote.
+class StoreHandle : public Store {
+ public:
+  StoreHandle(std::shared_ptr<JournalCore> core, std::shared_ptr<StoreState> state)
+      : core_(std::move(core)), state_(std::move(state)) {}
+
+  [[nodiscard]] StoreId id() const noexcept override { return state_->id(); }
+  [[nodiscard]] const std::string& name() const noexcept override { return state_->name(); }
+  bool get(std::string_view key, std::string& value) const override {
+    refresh();
+    return state_->get(key, value);
+  }
+  [[nodiscard]] bool contains(std::string_view key) const override {
+    refresh();
+    return state_->contains(key);
+  }
+  [[nodiscard]] std::uint64_t size() const override {
+    refresh();
+    return state_->size();
+  }
+  void scan(std::string_view from, std::string_view to,
+            const std::function<bool(std::string_view, std::string_view)>& visit) const override {
+    refresh();
+    state_->scan(from, to, visit);
+  }
+
+ private:
+  void refresh() const {
+    core_->checkUsable();
+    core_->takeInOthers();
+  }
+  std::shared_ptr<JournalCore> core_;
+  std::shared_ptr<StoreState> state_;
+};
+
+/// Holds the flock of the claim's file.
+class FileClaim : public Claim {
+ public:
+  FileClaim(std::shared_ptr<JournalCore> core, std::unique_ptr<File> file, std::string name,
+            std::uint64_t incarnation)
+      : core_(std::move(core)),
+        file_(std::move(file)),
+        name_(std::move(name)),
+        incarnation_(incarnation) {}
+  [[nodiscard]] const std::string& name() const noexcept override { return name_; }
+  [[nodiscard]] std::uint64_t incarnation() const noexcept override { return incarnation_; }
+
+ private:
+  std::shared_ptr<JournalCore> core_;
+  std::unique_ptr<File> file_;
+  std::string name_;
+  std::uint64_t incarnation_;
+};
+
+}  // namespace
+
+void Store::scanPrefix(
+    std::string_view prefix,
+    const std::function<bool(std::string_view key, std::string_view value)>& visit) const {
+  std::string to(prefix);  // the first key behind all that begin with it
+  while (!to.empty() && static_cast<unsigned char>(to.back()) == 0xff) to.pop_back();
+  if (!to.empty()) to.back() = static_cast<char>(static_cast<unsigned char>(to.back()) + 1);
+  scan(prefix, to, visit);
+}
+
+std::shared_ptr<Journal> Journal::open(const std::string& directory, const JournalOptions& options,
+                                       const Environment& environment) {
+  if (directory.empty()) throw ConfigurationError("the state directory's name is empty");
+  return std::shared_ptr<Journal>(
+      new Journal(Engines::instance().open(directory, options, environment)));
+}
+
+Journal::Journal(std::shared_ptr<JournalCore> core) : core_(std::move(core)) {}
+Journal::~Journal() = default;
+
+const std::string& Journal::directory() const noexcept { return core_->directory(); }
+const std::string& Journal::id() const noexcept { return core_->idText(); }
+Sharing Journal::sharing() const noexcept { return core_->options().sharing; }
+
+StoreId Journal::declareStore(std::string_view name) {
+  if (const auto found = findStore(name)) return *found;
+  (void)core_->changeCatalog([&] { return core_->declareStoreChange(name); }, Durability::Buffered);
+  return findStore(name).value();
+}
+
+std::optional<StoreId> Journal::findStore(std::string_view name) {
+  return core_->withCatalog([&](const Catalog& catalog) -> std::optional<StoreId> {
+    const auto id = catalog.storeByName(name);
+    return id ? std::optional(StoreId{*id}) : std::nullopt;
+  });
+}
+
+std::vector<StoreInfo> Journal::stores() {
+  return core_->withCatalog([](const Catalog& catalog) {
+    std::vector<StoreInfo> all;
+    for (const auto& [id, entry] : catalog.stores) all.push_back({entry.name, StoreId{id}});
+    return all;
+  });
+}
+
+void Journal::removeStore(StoreId id) {
+  (void)core_->changeCatalog(
+      [&] {
+        std::string changes;
+        Catalog::removeStore(changes, id.value);
+        return changes;
+      },
+      Durability::Buffered);
+}
+
+std::shared_ptr<Store> Journal::store(StoreId id) {
+  return std::make_shared<StoreHandle>(core_, core_->openStore(id));
+}
+
+LogId Journal::declareLog(std::string_view name, const LogRetention& retention) {
+  if (const auto found = findLog(name)) return *found;
+  (void)core_->changeCatalog([&] { return core_->declareLogChange(name, retention); },
+                             Durability::Buffered);
+  return findLog(name).value();
+}
+
+std::optional<LogId> Journal::findLog(std::string_view name) {
+  return core_->withCatalog([&](const Catalog& catalog) -> std::optional<LogId> {
+    const auto id = catalog.logByName(name);
+    return id ? std::optional(LogId{*id}) : std::nullopt;
+  });
+}
+
+std::vector<LogInfo> Journal::logs() {
+  const auto ids = core_->withCatalog([](const Catalog& catalog) {
+    std::vector<LogId> all;
+    for (const auto& [id, entry] : catalog.logs) all.push_back(LogId{id});
+    return all;
+  });
+  std::vector<LogInfo> infos;
+  for (const LogId id : ids) infos.push_back(core_->logInfo(id));
+  return infos;
+}
+
+LogInfo Journal::log(LogId id) { return core_->logInfo(id); }
+
+void Journal::setRetention(LogId id, const LogRetention& retention) {
+  (void)core_->changeCatalog(
+      [&] {
+        std::string changes;
+        Catalog::setRetention(changes, id.value, retention);
+        return changes;
+      },
+      Durability::Buffered);
+}
+
+void Journal::removeLog(LogId id) {
+  (void)core_->changeCatalog(
+      [&] {
+        std::string changes;
+        Catalog::removeLog(changes, id.value);
+        return changes;
+      },
+      Durability::Buffered);
+}
+
+void Journal::trimLog(LogId id, std::uint64_t offset) {
+  (void)core_->changeCatalog(
+      [&] {
+        std::string changes;
+        Catalog::trimLog(changes, id.value, offset);
+        return changes;
+      },
+      Durability::Buffered);
+}
+
+std::optional<std::uint64_t> Journal::offsetForTime(LogId id, std::int64_t timestampMs) {
+  return core_->offsetForTime(id, timestampMs);
+}
+
+LogPosition Journal::position(LogId, std::uint64_t offset) {
+  return core_->withCatalog([&](const Catalog& catalog) {
+    return LogPosition{catalog.epoch(), offset};
+  });
+}
+
+void Journal::checkPosition(LogId id, const LogPosition& position) {
+  core_->withCatalog([&](const Catalog& catalog) {
+    const auto at = catalog.logs.find(id.value);
+    if (at == catalog.logs.end()) {
+      throw PositionOutOfRange(
+          fmt::format("{}: log {} is not there any more", directory(), id.value));
+    }
+    const LogEntry& log = at->second;
+    std::uint64_t index = std::numeric_limits<std::uint64_t>::max();
+    for (std::size_t i = 0; i < catalog.epochs.size(); ++i) {
+      if (catalog.epochs[i].id == position.epoch) index = catalog.firstEpochIndex + i;
+    }
+    std::uint64_t reached = log.end;
+    for (const EpochStart& start : log.history) {
+      if (start.epoch > index) {
+        reached = start.start;
+        break;
+      }
+    }
+    if (index == std::numeric_limits<std::uint64_t>::max() || position.offset > reached ||
+        position.offset < log.start) {
+      throw PositionOutOfRange(fmt::format(
+          "{}: position {} of '{}' (epoch {:016x}) is not one this journal had: {}. The directory "
+          "was recovered, restored or made anew since; decide from where to go on",
+          directory(), position.offset, log.name, position.epoch,
+          index == std::numeric_limits<std::uint64_t>::max()
+              ? std::string("the epoch is unknown")
+              : fmt::format("in that epoch it held [{}, {})", log.start, reached)));
+    }
+  });
+}
+
+CommitResult Journal::commit(Commit& commit, Durability durability) {
+  if (commit.empty()) {
+    core_->checkUsable();
+    return {written(), {}};
+  }
+  return core_->commit(commit, durability);
+}
+
+CommitResult Journal::transact(const std::function<void(Commit&)>& fill, Durability durability) {
+  return core_->transact(fill, durability);
+}
+
+std::future<CommitResult> Journal::commitAsync(Commit commit, Durability durability) {
+  auto promise = std::make_shared<std::promise<CommitResult>>();
+  auto future = promise->get_future();
+  core_->commitAsync(std::move(commit), durability,
+                     [promise](const CommitResult& result, std::exception_ptr error) {
+                       if (error) {
+                         promise->set_exception(error);
+                       } else {
+                         promise->set_value(result);
+                       }
+                     });
+  return future;
+}
+
+void Journal::commitAsync(Commit commit, Durability durability,
+                          std::function<void(const CommitResult&, std::exception_ptr)> done) {
+  core_->commitAsync(std::move(commit), durability, std::move(done));
+}
+
+void Journal::flush() { core_->syncTo(core_->written()); }
+Sequence Journal::written() { return Sequence{core_->written()}; }
+Sequence Journal::synced() { return Sequence{core_->synced()}; }
+
+void Journal::waitForWritten(Sequence seen, std::chrono::milliseconds timeout) {
+  core_->waitForWritten(seen.value, timeout);
+}
+void Journal::waitForSynced(Sequence seen, std::chrono::milliseconds timeout) {
+  core_->waitForSynced(seen.value, timeout);
+}
+void Journal::interruptWaits() { core_->interruptWaits(); }
+
+std::unique_ptr<Claim> Journal::tryClaim(std::string_view name, std::string* holder) {
+  std::uint64_t incarnation = 0;
+  auto file = core_->lockClaim(name, holder, incarnation);
+  if (!file) return nullptr;
+  return std::make_unique<FileClaim>(core_, std::move(file), std::string(name), incarnation);
+}
+
+void Journal::snapshotStore(StoreId id) { core_->snapshotStore(id); }
+std::uint64_t Journal::clean() { return core_->clean(); }
+JournalMetrics Journal::metrics() { return core_->metrics(); }
+void Journal::testingTick() { core_->tick(); }
+
+}  // namespace penstock::state

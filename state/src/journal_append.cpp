@@ -1,0 +1,861 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing: one frame per commit, group sync, taking in what other processes wrote, rollover.
+//
+// Trusted after each step of an append:
+//   writing = 1     whoever gets the lock next looks behind the published end
+//   bytes written   nothing yet; a whole frame found there is adopted, a torn one is cut
+//   applied         this process reads it
+//   published       every process reads it (page: end, written; writing = 0)
+//   synced          power loss cannot take it back
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+
+#include "append_lock.h"
+#include "io_errors.h"
+#include "journal_core.h"
+
+namespace penstock::state {
+
+namespace {
+
+constexpr std::uint64_t writebackStep = 4U << 20;  // DESIGN: dirty pages never pile up
+constexpr std::uint64_t allocateStep = 1U << 20;   // arbitrary; doubles up to a segment
+constexpr std::int64_t markIdleUs = 100'000;       // R4: the window in which rot looks torn
+
+void raiseTo(std::atomic<std::uint64_t>& value, std::uint64_t to) noexcept {
+  std::uint64_t now = value.load();
+  while (now < to && !value.compare_exchange_weak(now, to)) {
+  }
+}
+
+}  // namespace
+
+std::string_view FileWindow::at(std::uint64_t offset, std::uint64_t length) {
+  if (offset >= limit_) return {};
+  length = std::min(length, limit_ - offset);
+  if (offset < start_ || offset + length > start_ + buffer_.size()) {
+    constexpr std::uint64_t readAhead = 1U << 20;
+    buffer_.resize(std::min(std::max(length, readAhead), limit_ - offset));
+    const auto got = file_.read(offset, std::as_writable_bytes(std::span(buffer_)));
+    throwUnlessOk(got, "reading", path_);
+    buffer_.resize(got.value);
+    start_ = offset;
+  }
+  return std::string_view(buffer_).substr(offset - start_, length);
+}
+
+JournalCore::AppendLock::AppendLock(JournalCore& core) : core_(core), guard_(core.appendMutex_) {
+  core.appendOwner_ = std::this_thread::get_id();
+  if (!core.shared()) return;
+  try {
+    throwUnlessOk(core.appendFile_->lock(LockKind::Exclusive), "locking", core.path("APPEND"));
+    core.followTo(core.page().end.load());
+    if (core.page().writing.load() != 0) core.adoptUnpublished();
+    core.vouch();
+  } catch (...) {
+    release();
+    throw;
+  }
+}
+
+void JournalCore::AppendLock::release() noexcept {
+  if (!guard_.owns_lock()) return;
+  if (core_.shared()) (void)core_.appendFile_->unlock();
+  core_.appendOwner_ = std::thread::id{};
+  guard_.unlock();
+}
+
+void JournalCore::checkUsable() const {
+  if (process_.forkedChild()) {
+    throw Closed(directory_ +
+                 ": opened before fork(); a forked child has to open the directory itself");
+  }
+  if (!opened_) throw Closed(directory_ + ": the journal is closed");
+}
+
+void JournalCore::throwPoisoned() const {
+  throw JournalFailed(fmt::format(
+      "{}: an earlier sync failed ({}), so what was written since may be lost; nothing more is "
+      "accepted. Close every handle and open again: recovery reads what the disk really holds",
+      directory_, std::generic_category().message(static_cast<int>(page().poisoned.load()))));
+}
+
+void JournalCore::poison(int error) {
+  page().poisoned.store(static_cast<std::uint32_t>(error == 0 ? EIO : error));
+  wakeAll();
+}
+
+void JournalCore::wakeAll() {
+  page().word.fetch_add(1);
+  if (page().waiters.load() != 0) page_->wake(offsetof(JournalPage, word));
+}
+
+CommitResult JournalCore::commit(Commit& commit, Durability durability) {
+  checkUsable();
+  Commit::Content& content = *commit.content_;
+  CommitResult result;
+  {
+    throttle();
+    const std::uint64_t blob = writeBlob(content);
+    try {
+      AppendLock lock(*this);
+      result = appendLocked(content, blob);
+    } catch (...) {
+      if (blob != 0 && page().poisoned.load() == 0) {
+        (void)files().remove(filePath(blob, FileKind::Blob));
+      }
+      throw;
+    }
+  }
+  content.reset();
+  finishCommit(result.sequence.value, durability);
+  return result;
+}
+
+void JournalCore::finishCommit(std::uint64_t sequence, Durability durability) {
+  rollIfLarge();
+  if (durability == Durability::Synced) {
+    syncTo(sequence);
+  } else {
+    wakeThread();
+  }
+}
+
+CommitResult JournalCore::transact(const std::function<void(Commit&)>& fill,
+                                   Durability durability) {
+  checkUsable();
+  throttle();
+  CommitResult result;
+  {
+    AppendLock lock(*this);
+    Commit commit;
+    fill(commit);
+    if (commit.empty()) return {Sequence{tail_.sequence}, {}};
+    result = appendLocked(*commit.content_, writeBlob(*commit.content_));
+  }
+  finishCommit(result.sequence.value, durability);
+  return result;
+}
+
+CommitResult JournalCore::changeCatalog(const std::function<std::string()>& changes,
+                                        Durability durability) {
+  checkUsable();
+  CommitResult result;
+  {
+    AppendLock lock(*this);
+    const std::string bytes = changes();
+    if (bytes.empty()) return {Sequence{tail_.sequence}, {}};
+    result = appendCatalog(bytes);
+  }
+  finishCommit(result.sequence.value, durability);
+  return result;
+}
+
+CommitResult JournalCore::appendCatalog(const std::string& changes) {
+  Commit commit;
+  auto& section = commit.content_->section(SectionKind::Catalog, 0);
+  section.bytes = changes;
+  section.chunks.push_back({.begin = 0, .end = changes.size(), .count = 1});
+  return appendLocked(*commit.content_, 0);
+}
+
+void JournalCore::throttle() {
+  if (unsyncedBytes_.load() > options_.unsyncedBytesMax) syncTo(written());
+}
+
+std::uint64_t JournalCore::writeBlob(const Commit::Content& content) {
+  if (content.bytes() < blobBytesMin) return 0;
+  const std::uint64_t number = environment_.random->next() | (std::uint64_t{1} << 63);
+  const std::string name = filePath(number, FileKind::Blob);
+  auto file = files().open(name, OpenMode::CreateNew);
+  throwUnlessOk(file, "creating", name);
+  const FileHeader header =
+      makeFileHeader(FileKind::Blob, id_, number, 0, environment_.clock->wallMs(), 0);
+  std::vector<std::span<const std::byte>> pieces{std::as_bytes(std::span(&header, 1))};
+  for (std::size_t i = 0; i < content.used; ++i) {
+    pieces.push_back(asBytes(content.sections[i].bytes));
+  }
+  try {
+    throwUnlessOk(file.value->write(0, pieces), "writing", name);
+    if (const auto sync = file.value->sync(); !sync.ok()) {
+      poison(sync.error);
+      throwPoisoned();
+    }
+    if (const auto sync = files().syncDirectory(directory_); !sync.ok()) {
+      poison(sync.error);
+      throwPoisoned();
+    }
+  } catch (const Error&) {
+    (void)files().remove(name);
+    throw;
+  }
+  return number;
+}
+
+CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t blob) {
+  if (page().poisoned.load() != 0) throwPoisoned();
+  for (const auto& requirement : content.requirements) {
+    const auto at = catalog_.claims.find(requirement.name);
+    if (at == catalog_.claims.end() || at->second != requirement.incarnation) {
+      throw Fenced(fmt::format(
+          "{}: task '{}' was taken over (incarnation {} by now, this is {}); nothing was written. "
+          "Drop its state and claim it again",
+          directory_, requirement.name, at == catalog_.claims.end() ? 0 : at->second,
+          requirement.incarnation));
+    }
+  }
+  CommitResult result;
+  entries_.clear();
+  pieces_.assign(1, {});
+  bodies_.clear();
+  for (std::size_t i = 0; i < content.used; ++i) {
+    const auto& section = content.sections[i];
+    std::uint64_t base = 0;
+    if (section.kind == SectionKind::Log) {
+      const auto at = catalog_.logs.find(section.id);
+      if (at == catalog_.logs.end()) {
+        throw InvalidArgument(
+            fmt::format("{}: log {} was removed or never declared", directory_, section.id));
+      }
+      base = at->second.end;
+      result.baseOffsets.emplace_back(LogId{section.id}, base);
+    } else if (section.kind == SectionKind::Store && !catalog_.stores.contains(section.id)) {
+      throw InvalidArgument(
+          fmt::format("{}: store {} was removed or never declared", directory_, section.id));
+    }
+    for (const auto& chunk : section.chunks) {
+      for (std::size_t begin = chunk.begin; begin < chunk.end; begin += sectionBytesMax) {
+        const std::size_t end = std::min(chunk.end, begin + sectionBytesMax);
+        const std::string_view body = std::string_view(section.bytes).substr(begin, end - begin);
+        SectionEntry entry{};
+        entry.kind = section.kind;
+        entry.flags = static_cast<std::uint8_t>((end < chunk.end ? sectionMore : 0) |
+                                                (blob != 0 ? sectionExternal : 0));
+        entry.length = static_cast<std::uint32_t>(body.size());
+        entry.id = section.id;
+        entry.hash = hash64(body);
+        if (begin == chunk.begin) {
+          entry.count = chunk.count;
+          entry.baseOffset = base;
+          entry.minTimeMs = chunk.minTimeMs;
+          entry.maxTimeMs = chunk.maxTimeMs;
+          if (section.kind == SectionKind::Log) base += chunk.count;
+        }
+        entries_.push_back(entry);
+        bodies_.push_back(body);
+        if (blob == 0) pieces_.push_back(asBytes(body));
+      }
+    }
+  }
+
+  FrameHeader& header = frame_.header;
+  header = FrameHeader{};
+  header.kind = content.kind;
+  header.sequence = tail_.sequence + 1;
+  header.syncedUpTo = synced();
+  header.segment = tail_.segment;
+  header.fileOffset = tail_.end;
+  header.previousChecksum = tail_.lastChecksum;
+  header.wallMs = environment_.clock->wallMs();
+  header.journalLow = id_.low;
+  header.epoch = catalog_.epoch();
+  header.blob = blob;
+  head_.clear();
+  encodeFrame(header, entries_, head_);
+  frame_.sections.assign(entries_.begin(), entries_.end());
+  frame_.bodyOffset = tail_.end + head_.size();
+  pieces_[0] = asBytes(head_);
+  std::uint64_t bytes = head_.size();
+  if (blob == 0) {
+    for (const std::string_view body : bodies_) bytes += body.size();
+  }
+  static constexpr std::array<std::byte, 8> zeros{};
+  if (header.frameBytes != bytes) {
+    pieces_.push_back(std::span(zeros).first(header.frameBytes - bytes));
+  }
+
+  writeFrame(header.frameBytes);
+  try {
+    applyFrame(frame_, bodies_, nullptr, {});
+  } catch (...) {  // out of memory: the frame is written, so nothing may be put in its place
+    poison(ENOMEM);
+    throw;
+  }
+  tail_.end += header.frameBytes;
+  tail_.sequence = header.sequence;
+  tail_.lastChecksum = header.checksum;
+  tail_.lastKind = header.kind;
+  unsyncedBytes_ += header.frameBytes;
+  lastFrameUs_ = environment_.clock->monotonicUs();
+  ++counters_.frames;
+  counters_.bytesWritten += header.frameBytes;
+  publish();
+  if (tail_.end - tail_.writebackAt >= writebackStep) {
+    tail_.file->startWriteback(tail_.writebackAt, tail_.end - tail_.writebackAt);
+    tail_.writebackAt = tail_.end;
+  }
+  result.sequence = Sequence{header.sequence};
+  return result;
+}
+
+void JournalCore::writeFrame(std::uint64_t bytes) {
+  const std::string file = segmentPath(tail_.segment);
+  page().writing.store(1);
+  if (tail_.end + bytes > tail_.allocated) {
+    const std::uint64_t wanted =
+        std::max(tail_.end + bytes + allocateStep,
+                 std::min(2 * tail_.allocated, options_.segmentBytes + allocateStep));
+    const auto status = tail_.file->allocate(wanted);
+    if (status.ok()) {
+      tail_.allocated = wanted;
+    } else if (status.error != EOPNOTSUPP) {
+      cutBack();
+      throwIoError(status.error, "reserving space in", file);
+    }
+  }
+  if (const auto status = tail_.file->write(tail_.end, pieces_); !status.ok()) {
+    cutBack();
+    throwIoError(status.error, "appending to", file);
+  }
+}
+
+void JournalCore::cutBack() {
+  // R6: the journal must end at its last whole frame before anybody else appends.
+  const auto status = tail_.file->truncate(tail_.end);
+  if (!status.ok()) {
+    poison(status.error);
+    return;  // `writing` stays 1: nobody takes the bytes behind the end for an empty tail
+  }
+  tail_.allocated = tail_.end;
+  page().writing.store(0);
+}
+
+void JournalCore::publish() {
+  JournalPage& shared = page();
+  shared.written.store(tail_.sequence);
+  takenIn_ = packEnd(tail_.segment, tail_.end);
+  shared.end.store(takenIn_);
+  shared.writing.store(0);
+  wakeAll();
+}
+
+void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string_view> bodies,
+                             File* file, const std::string& filePathName) {
+  std::string joined;
+  std::string buffer;
+  const auto body = [&](std::size_t i, std::uint64_t at) -> std::string_view {
+    if (!bodies.empty()) return bodies[i];
+    const SectionEntry& entry = frame.sections[i];
+    File* from = file;
+    std::string name = filePathName;
+    std::shared_ptr<File> blobFile;
+    if ((entry.flags & sectionExternal) != 0) {
+      blobFile = fileOf(frame.header.blob, FileKind::Blob);
+      from = blobFile.get();
+      name = filePath(frame.header.blob, FileKind::Blob);
+    }
+    buffer.resize(entry.length);
+    const auto got = from->read(at, std::as_writable_bytes(std::span(buffer)));
+    throwUnlessOk(got, "reading", name);
+    if (got.value != entry.length || hash64(buffer) != entry.hash) {
+      throw Corruption(name, at,
+                       fmt::format("{}: damaged section at offset {} of frame {}", name, at,
+                                   frame.header.sequence));
+    }
+    return buffer;
+  };
+
+  std::uint64_t inlineAt = frame.bodyOffset;
+  std::uint64_t blobAt = sizeof(FileHeader);
+  for (std::size_t i = 0; i < frame.sections.size(); ++i) {
+    const SectionEntry& entry = frame.sections[i];
+    const auto store = entry.kind == SectionKind::Store
+                           ? stores_.find(static_cast<std::uint32_t>(entry.id))
+                           : stores_.end();
+    const bool wanted = entry.kind == SectionKind::Catalog || store != stores_.end();
+    joined.clear();
+    std::string_view whole;
+    std::size_t j = i;
+    for (;; ++j) {
+      const bool external = (frame.sections[j].flags & sectionExternal) != 0;
+      std::uint64_t& at = external ? blobAt : inlineAt;
+      const bool more = (frame.sections[j].flags & sectionMore) != 0;
+      if (wanted) {
+        whole = body(j, at);
+        if (more || !joined.empty()) {
+          joined.append(whole);
+          whole = joined;
+        }
+      }
+      at += frame.sections[j].length;
+      if (!more || j + 1 == frame.sections.size()) break;
+    }
+    bool understood = true;
+    if (entry.kind == SectionKind::Catalog) {
+      const std::unique_lock lock(indexMutex_);
+      understood = frame.header.kind == FrameKind::Base
+                       ? catalog_.decode(whole)
+                       : catalog_.apply(whole, frame.header.sequence);
+      std::erase_if(stores_,
+                    [&](const auto& item) { return !catalog_.stores.contains(item.first); });
+    } else if (entry.kind == SectionKind::Log) {
+      const std::unique_lock lock(indexMutex_);
+      understood = catalog_.logAppended(static_cast<std::uint32_t>(entry.id), entry.baseOffset,
+                                        entry.count) ||
+                   !catalog_.logs.contains(static_cast<std::uint32_t>(entry.id));
+    } else if (store != stores_.end()) {
+      understood = store->second->apply(whole);
+    }
+    if (!understood) {
+      throw Corruption(segmentPath(frame.header.segment), frame.header.fileOffset,
+                       fmt::format("{}: frame {} at offset {} holds what this version does not "
+                                   "understand",
+                                   segmentPath(frame.header.segment), frame.header.sequence,
+                                   frame.header.fileOffset));
+    }
+    i = j;
+  }
+  const std::unique_lock lock(indexMutex_);
+  active_.add(frame);
+}
+
+void JournalCore::takeInOthers() {
+  if (!shared() || takenIn_.load() == page().end.load()) return;
+  if (appendOwner_.load() == std::this_thread::get_id()) return;  // inside transact: up to date
+  const std::lock_guard guard(appendMutex_);
+  followTo(page().end.load());
+}
+
+void JournalCore::followTo(std::uint64_t packedEnd) {
+  const std::uint64_t segment = packedSegment(packedEnd);
+  while (packEnd(tail_.segment, tail_.end) != packedEnd) {
+    std::uint64_t limit = packedOffset(packedEnd);
+    std::shared_ptr<File> next;
+    if (segment != tail_.segment) {
+      const std::string name = segmentPath(tail_.segment + 1);
+      auto opened = files().open(name, OpenMode::ReadWrite);
+      throwUnlessOk(opened, "opening", name);
+      next = std::move(opened.value);
+      limit = sealedEnd(*next, tail_.segment);
+    }
+    const std::string name = segmentPath(tail_.segment);
+    FileWindow window(*tail_.file, limit, name);
+    while (tail_.end < limit) {
+      if (!takeFrame(window, name)) {
+        throw Corruption(name, tail_.end,
+                         fmt::format("{}: the frame at offset {} (sequence {}), published by "
+                                     "another process, cannot be read",
+                                     name, tail_.end, tail_.sequence + 1));
+      }
+    }
+    if (next) enterSegment(tail_.segment + 1, std::move(next));
+  }
+  takenIn_ = packedEnd;
+}
+
+bool JournalCore::takeFrame(FileWindow& window, const std::string& name) {
+  FrameView frame;
+  const FramePlace place{id_, tail_.segment, tail_.end};
+  auto bytes = window.at(tail_.end, sizeof(FrameHeader));
+  if (bytes.size() < sizeof(FrameHeader)) return false;
+  FrameHeader header{};
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  if (header.magic != frameMagic || header.sectionCount > sectionCountMax) return false;
+  bytes = window.at(tail_.end, sizeof(header) + header.sectionCount * sizeof(SectionEntry));
+  if (parseFrame(bytes, place, frame) != FrameCheck::Valid ||
+      frame.header.sequence != tail_.sequence + 1 ||
+      frame.header.previousChecksum != tail_.lastChecksum ||
+      tail_.end + frame.header.frameBytes > window.limit()) {
+    return false;
+  }
+  applyFrame(frame, {}, tail_.file.get(), name);
+  tail_.end += frame.header.frameBytes;
+  tail_.sequence = frame.header.sequence;
+  tail_.lastChecksum = frame.header.checksum;
+  tail_.lastKind = frame.header.kind;
+  return true;
+}
+
+void JournalCore::adoptUnpublished() {
+  // The last holder of the append lock died between its first byte and publishing.
+  const auto nextInfo = files().info(segmentPath(tail_.segment + 1));
+  throwUnlessOk(nextInfo, "looking at", segmentPath(tail_.segment + 1));
+  if (nextInfo.value.exists) {
+    const std::string name = segmentPath(tail_.segment + 1);
+    auto next = files().open(name, OpenMode::ReadWrite);
+    throwUnlessOk(next, "opening", name);
+    if (const auto status = files().syncDirectory(directory_); !status.ok()) {
+      poison(status.error);
+      throwPoisoned();
+    }
+    enterSegment(tail_.segment + 1, std::move(next.value));
+  }
+  const std::string name = segmentPath(tail_.segment);
+  const auto size = tail_.file->size();
+  throwUnlessOk(size, "reading the size of", name);
+  std::uint64_t end = tail_.end;
+  {
+    FileWindow window(*tail_.file, size.value, name);
+    while (wholeFrameAt(window, tail_.end) && takeFrame(window, name)) {
+    }
+    end = lastNonZero(window, tail_.end);
+  }
+  if (end > tail_.end) {
+    std::string torn(end - tail_.end, '\0');
+    const auto got = tail_.file->read(tail_.end, std::as_writable_bytes(std::span(torn)));
+    throwUnlessOk(got, "reading", name);
+    setTornAside(name, torn, tail_.sequence + 1);
+  }
+  if (const auto status = tail_.file->truncate(tail_.end); !status.ok()) {
+    poison(status.error);
+    throwPoisoned();
+  }
+  tail_.allocated = tail_.end;
+  publish();
+}
+
+bool JournalCore::wholeFrameAt(FileWindow& window, std::uint64_t offset) const {
+  auto bytes = window.at(offset, sizeof(FrameHeader));
+  if (bytes.size() < sizeof(FrameHeader)) return false;
+  FrameHeader header{};
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  if (header.magic != frameMagic || header.sectionCount > sectionCountMax) return false;
+  FrameView frame;
+  bytes = window.at(offset, sizeof(header) + header.sectionCount * sizeof(SectionEntry));
+  if (parseFrame(bytes, {id_, tail_.segment, offset}, frame) != FrameCheck::Valid) return false;
+  if (offset + frame.header.frameBytes > window.limit()) return false;
+  std::uint64_t at = frame.bodyOffset;
+  for (const SectionEntry& entry : frame.sections) {
+    if ((entry.flags & sectionExternal) != 0) continue;  // synced before it was linked
+    const auto body = window.at(at, entry.length);
+    if (body.size() != entry.length || hash64(body) != entry.hash) return false;
+    at += entry.length;
+  }
+  return true;
+}
+
+std::uint64_t JournalCore::lastNonZero(FileWindow& window, std::uint64_t from) {
+  std::uint64_t last = from;
+  for (std::uint64_t at = from; at < window.limit();) {
+    const auto bytes = window.at(at, 65536);
+    if (bytes.empty()) break;
+    const auto found = bytes.find_last_not_of('\0');
+    if (found != std::string_view::npos) last = at + found + 1;
+    at += bytes.size();
+  }
+  return last;
+}
+
+void JournalCore::vouch() {
+  if (tail_.vouched) return;
+  // Another process may have met a failed write-back of this file before we opened it; our own
+  // sync would then succeed over pages that never reached the disk. So: sync, drop what is
+  // clean, and look at what the disk gives back.
+  const std::string name = segmentPath(tail_.segment);
+  if (const auto status = tail_.file->sync(); !status.ok()) {
+    poison(status.error);
+    throwPoisoned();
+  }
+  (void)tail_.file->dropCache();
+  FileWindow window(*tail_.file, tail_.end, name);
+  std::uint64_t at = sizeof(FileHeader);
+  while (at < tail_.end) {
+    FrameView frame;
+    if (!wholeFrameAt(window, at)) {
+      poison(EIO);
+      throwPoisoned();
+    }
+    FrameHeader header{};
+    std::memcpy(&header, window.at(at, sizeof(header)).data(), sizeof(header));
+    at += header.frameBytes;
+  }
+  raiseTo(page().synced, tail_.sequence);
+  tail_.vouched = true;
+}
+
+void JournalCore::syncTo(std::uint64_t sequence) {
+  checkUsable();
+  std::unique_lock lock(syncMutex_);
+  while (synced() < sequence) {
+    if (page().poisoned.load() != 0) throwPoisoned();
+    if (syncing_) {
+      syncDone_.wait(lock);
+      continue;
+    }
+    syncing_ = true;
+    lock.unlock();
+    std::exception_ptr failure;
+    try {
+      syncNow();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    lock.lock();
+    syncing_ = false;
+    syncDone_.notify_all();
+    if (failure) std::rethrow_exception(failure);
+  }
+  if (page().poisoned.load() != 0 && synced() < sequence) throwPoisoned();
+}
+
+void JournalCore::syncNow() {
+  std::shared_ptr<File> file;
+  std::uint64_t target = 0;
+  std::uint64_t bytes = 0;
+  const auto look = [&] {
+    file = tail_.file;
+    target = tail_.sequence;
+    bytes = unsyncedBytes_.exchange(0);
+  };
+  {
+    const std::lock_guard guard(appendMutex_);
+    if (shared()) followTo(page().end.load());
+    if (tail_.vouched) look();
+  }
+  if (!file) {  // in a segment that another process began
+    AppendLock guard(*this);
+    look();
+  }
+  const std::int64_t began = environment_.clock->monotonicUs();
+  const auto status = file->sync();
+  if (!status.ok()) {
+    poison(status.error);
+    throwPoisoned();
+  }
+  if (page().poisoned.load() != 0) throwPoisoned();
+  const std::int64_t ended = environment_.clock->monotonicUs();
+  lastSyncUs_ = ended;
+  ++counters_.syncs;
+  counters_.syncMicros += static_cast<std::uint64_t>(ended - began);
+  raiseTo(page().synced, target);
+  wakeAll();
+}
+
+void JournalCore::rollIfLarge() {
+  {
+    const std::lock_guard guard(appendMutex_);
+    if (tail_.end < options_.segmentBytes) return;
+  }
+  syncTo(written());  // most of it outside the append lock
+  AppendLock lock(*this);
+  if (tail_.end >= options_.segmentBytes) roll();
+}
+
+void JournalCore::roll() {
+  if (page().poisoned.load() != 0) throwPoisoned();
+  const std::uint64_t oldSegment = tail_.segment;
+  if (const auto status = tail_.file->sync(); !status.ok()) {
+    poison(status.error);
+    throwPoisoned();
+  }
+  raiseTo(page().synced, tail_.sequence);
+  unsyncedBytes_ = 0;
+  const std::uint64_t number = oldSegment + 1;
+  const std::string finalName = segmentPath(number);
+  const std::string temporary = finalName + ".tmp";
+  std::shared_ptr<File> file;
+  Catalog sealedCatalog;
+  Tail next;
+  try {
+    sealedCatalog = catalog_;
+    sealedCatalog.sealed.push_back(describeActive());
+    file = writeSegment(temporary, number, tail_.sequence + 1, tail_.lastChecksum, sealedCatalog,
+                        tail_.sequence, next);
+  } catch (const DiskFull&) {
+    (void)files().remove(temporary);
+    return;  // goes on in the old segment; the next append tries again
+  }
+  page().writing.store(1);
+  if (const auto status = files().rename(temporary, finalName); !status.ok()) {
+    (void)files().remove(temporary);
+    page().writing.store(0);
+    return;
+  }
+  if (const auto status = files().syncDirectory(directory_); !status.ok()) {
+    poison(status.error);
+    throwPoisoned();
+  }
+  const auto oldFile = tail_.file;
+  const std::uint64_t oldEnd = tail_.end;
+  std::string footer;
+  {
+    const std::unique_lock lock(indexMutex_);
+    catalog_ = std::move(sealedCatalog);
+    footer = active_.encodeFooter(id_.low, oldSegment, oldEnd);
+    sealedIndexes_[oldSegment] = std::make_shared<SegmentIndex>(std::move(active_));
+    openFiles_[oldSegment] = oldFile;
+    openFiles_[number] = file;
+    active_ = SegmentIndex{};
+    activeSegment_ = number;
+  }
+  activeFirst_ = next.sequence;
+  tail_ = std::move(next);
+  ++counters_.rollovers;
+  publish();
+  // Derived, so unsynced and unchecked: it is rebuilt where it is missing.
+  const std::array<std::span<const std::byte>, 1> pieces{asBytes(footer)};
+  if (oldFile->write(oldEnd, pieces).ok()) (void)oldFile->truncate(oldEnd + footer.size());
+  cleanWake_.notify_one();
+}
+
+void JournalCore::writeMark(FrameKind kind) {
+  AppendLock lock(*this);
+  if (tail_.lastKind == FrameKind::Mark && kind == FrameKind::Mark) return;
+  Commit commit;
+  commit.content_->kind = kind;
+  (void)appendLocked(*commit.content_, 0);
+}
+
+void JournalCore::commitAsync(Commit commit, Durability durability, Done done) {
+  checkUsable();
+  {
+    const std::lock_guard guard(queueMutex_);
+    queue_.push_back({std::move(commit), durability, std::move(done)});
+  }
+  if (environment_.threads) {
+    queueWake_.notify_one();
+  } else {
+    runQueue();
+  }
+}
+
+void JournalCore::runQueue() {
+  std::deque<Pending> batch;
+  {
+    const std::lock_guard guard(queueMutex_);
+    batch.swap(queue_);
+  }
+  if (batch.empty()) return;
+  struct Outcome {
+    CommitResult result;
+    std::exception_ptr error;
+  };
+  std::vector<Outcome> outcomes(batch.size());
+  std::uint64_t wanted = 0;
+  for (std::size_t begin = 0; begin < batch.size();) {
+    // One lock and one sync for many; small groups, so that other writers get their turn.
+    const std::size_t end = std::min(batch.size(), begin + 256);
+    try {
+      throttle();
+      std::vector<std::uint64_t> blobs;
+      for (std::size_t i = begin; i < end; ++i) {
+        blobs.push_back(writeBlob(*batch[i].commit.content_));
+      }
+      AppendLock lock(*this);
+      for (std::size_t i = begin; i < end; ++i) {
+        try {
+          outcomes[i].result = appendLocked(*batch[i].commit.content_, blobs[i - begin]);
+          if (batch[i].durability == Durability::Synced) {
+            wanted = outcomes[i].result.sequence.value;
+          }
+        } catch (...) {
+          outcomes[i].error = std::current_exception();
+        }
+      }
+    } catch (...) {
+      for (std::size_t i = begin; i < end; ++i) {
+        if (!outcomes[i].error && outcomes[i].result.sequence.value == 0) {
+          outcomes[i].error = std::current_exception();
+        }
+      }
+    }
+    begin = end;
+  }
+  std::exception_ptr syncFailure;
+  try {
+    if (wanted != 0) syncTo(wanted);
+    rollIfLarge();
+  } catch (...) {
+    syncFailure = std::current_exception();
+  }
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const auto& outcome = outcomes[i];
+    std::exception_ptr error = outcome.error;
+    if (!error && batch[i].durability == Durability::Synced &&
+        synced() < outcome.result.sequence.value) {
+      error = syncFailure;
+    }
+    if (batch[i].done) batch[i].done(outcome.result, error);
+  }
+}
+
+void JournalCore::wakeThread() {
+  if (threadIdle_.load() && threadIdle_.exchange(false)) queueWake_.notify_one();
+}
+
+void JournalCore::tick() {
+  const std::int64_t now = environment_.clock->monotonicUs();
+  if (page().poisoned.load() != 0) return;
+  const auto interval =
+      std::chrono::duration_cast<std::chrono::microseconds>(options_.syncInterval).count();
+  if (written() > synced() && now - lastSyncUs_.load() >= interval) syncTo(written());
+  if (now - lastFrameUs_.load() < markIdleUs) return;
+  {
+    const std::lock_guard guard(appendMutex_);
+    if (tail_.lastKind == FrameKind::Mark || tail_.lastKind == FrameKind::Close) return;
+  }
+  syncTo(written());
+  writeMark(FrameKind::Mark);
+  syncTo(written());
+}
+
+void JournalCore::runThread() {
+  std::unique_lock lock(queueMutex_);
+  while (!stopping_) {
+    if (queue_.empty()) {
+      threadIdle_ = true;
+      const bool busy = written() > synced() || !restingOnMark();
+      if (busy) {
+        queueWake_.wait_for(lock, std::chrono::milliseconds(20));
+      } else {
+        queueWake_.wait_for(lock, std::chrono::seconds(1));
+      }
+      threadIdle_ = false;
+    }
+    lock.unlock();
+    runQueue();
+    try {
+      if (!process_.forkedChild()) tick();
+    } catch (const std::exception&) {
+      // Poisoned by now, or passing (disk full): the next writer gets the error by its own call.
+    }
+    lock.lock();
+  }
+}
+
+bool JournalCore::restingOnMark() {
+  const std::unique_lock guard(appendMutex_, std::try_to_lock);
+  return guard.owns_lock() &&
+         (tail_.lastKind == FrameKind::Mark || tail_.lastKind == FrameKind::Close);
+}
+
+void JournalCore::waitFor(const std::atomic<std::uint64_t>& reached, std::uint64_t seen,
+                          std::chrono::milliseconds timeout) {
+  checkUsable();
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  const std::uint32_t interruptsBefore = interrupts_.load();
+  JournalPage& shared = page();
+  while (reached.load() <= seen && interrupts_.load() == interruptsBefore &&
+         shared.poisoned.load() == 0) {
+    const std::uint32_t word = shared.word.load();
+    if (reached.load() > seen) return;
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0 || !environment_.threads) return;
+    shared.waiters.fetch_add(1);
+    page_->wait(offsetof(JournalPage, word), word, left);
+    shared.waiters.fetch_sub(1);
+  }
+}
+
+void JournalCore::interruptWaits() {
+  interrupts_.fetch_add(1);
+  wakeAll();
+}
+
+}  // namespace penstock::state

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Claims, and the small changes of the catalog that need its present content.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "append_lock.h"
+#include "io_errors.h"
+#include "journal_core.h"
+
+namespace penstock::state {
+
+std::string JournalCore::declareStoreChange(std::string_view name) {
+  std::string changes;
+  if (!catalog_.storeByName(name)) {  // another process may have been first
+    Catalog::declareStore(changes, catalog_.nextStore, name);
+  }
+  return changes;
+}
+
+std::string JournalCore::declareLogChange(std::string_view name, const LogRetention& retention) {
+  std::string changes;
+  if (!catalog_.logByName(name)) {
+    Catalog::declareLog(changes, catalog_.nextLog, name, retention);
+  }
+  return changes;
+}
+
+std::unique_ptr<File> JournalCore::lockClaim(std::string_view name, std::string* holder,
+                                             std::uint64_t& incarnation) {
+  checkUsable();
+  if (name.empty()) throw InvalidArgument("the name of a claim is empty");
+  const std::string folder = path("claims");
+  throwUnlessOk(files().makeDirectories(folder), "creating", folder);
+  const std::string file = fmt::format("{}/{:016x}", folder, hash64(name));
+  auto opened = files().open(file, OpenMode::ReadWriteCreate);
+  throwUnlessOk(opened, "opening", file);
+  const auto locked = opened.value->tryLock(LockKind::Exclusive);
+  throwUnlessOk(locked, "locking", file);
+  if (!locked.value) {
+    if (holder != nullptr) {
+      std::array<char, 512> text{};
+      const auto got = opened.value->read(0, std::as_writable_bytes(std::span(text)));
+      holder->assign(text.data(), got.ok() ? got.value : 0);
+      while (!holder->empty() && holder->back() == '\n') holder->pop_back();
+    }
+    return nullptr;
+  }
+  std::array<char, 256> host{};
+  (void)::gethostname(host.data(), host.size() - 1);
+  const std::string text = fmt::format("pid {} on {} ({})\n", ::getpid(), host.data(), name);
+  (void)opened.value->truncate(0);
+  const std::array<std::span<const std::byte>, 1> pieces{asBytes(text)};
+  (void)opened.value->write(0, pieces);  // for people; the lock is what counts
+  (void)changeCatalog(
+      [&] {
+        const auto at = catalog_.claims.find(name);
+        incarnation = (at == catalog_.claims.end() ? 0 : at->second) + 1;
+        std::string changes;
+        Catalog::claim(changes, name, incarnation);
+        return changes;
+      },
+      Durability::Buffered);
+  return std::move(opened.value);
+}
+
+JournalMetrics JournalCore::metrics() const {
+  JournalMetrics metrics;
+  metrics.frames = counters_.frames;
+  metrics.bytesWritten = counters_.bytesWritten;
+  metrics.syncs = counters_.syncs;
+  metrics.syncMicros = counters_.syncMicros;
+  metrics.rollovers = counters_.rollovers;
+  metrics.snapshots = counters_.snapshots;
+  metrics.cleanedBytes = counters_.cleanedBytes;
+  metrics.tornTails = counters_.tornTails;
+  metrics.tornBytes = counters_.tornBytes;
+  return metrics;
+}
+
+}  // namespace penstock::state

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: Apache-2.0
+// Snapshots of stores, and removing or rewriting what nobody needs any more.
+//
+// Order, so that a crash at any point loses nothing (R5): new file written and synced, renamed,
+// directory synced; the frame that lists it synced; only then the old file unlinked.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+
+#include "append_lock.h"
+#include "io_errors.h"
+#include "journal_core.h"
+
+namespace penstock::state {
+
+namespace {
+
+constexpr std::uint64_t archiveMinBytes = 1U << 20;  // arbitrary: smaller is not worth a rewrite
+constexpr std::size_t sealedKept = 2;  // sealed segments that stores may pin before a snapshot
+
+}  // namespace
+
+bool JournalCore::snapshotDue(const StoreState& store) {
+  std::uint64_t snapshotBytes = 0;
+  {
+    const std::shared_lock lock(indexMutex_);
+    const auto at = catalog_.stores.find(store.id().value);
+    if (at == catalog_.stores.end()) return false;
+    snapshotBytes = at->second.snapshot.bytes;
+  }
+  // Half of the old one at least, so that a growing store is rewritten a bounded number of times.
+  return store.changedBytes() >= std::max(options_.snapshotAfterBytes, snapshotBytes / 2);
+}
+
+void JournalCore::publishFile(const std::string& temporary, const std::string& finalName,
+                              File& file) {
+  if (const auto status = file.sync(); !status.ok()) {
+    poison(status.error);
+    throwPoisoned();
+  }
+  throwUnlessOk(files().rename(temporary, finalName), "renaming", temporary);
+  if (const auto status = files().syncDirectory(directory_); !status.ok()) {
+    poison(status.error);
+    throwPoisoned();
+  }
+}
+
+void JournalCore::snapshotStore(StoreId id) {
+  const std::lock_guard cleanGuard(cleanMutex_);
+  snapshotStoreLocked(id);
+}
+
+void JournalCore::snapshotStoreLocked(StoreId id) {
+  const auto store = openStore(id);
+  SnapshotEntry entry;
+  {
+    AppendLock lock(*this);
+    if (!store->freeze()) return;
+    entry.covers = tail_.sequence;
+  }
+  entry.file = environment_.random->next() | (std::uint64_t{1} << 63);
+  const std::string finalName = filePath(entry.file, FileKind::Snapshot);
+  const std::string temporary = finalName + ".tmp";
+  std::shared_ptr<SnapshotReader> reader;
+  try {
+    syncTo(entry.covers);
+    auto file = files().open(temporary, OpenMode::CreateNew);
+    throwUnlessOk(file, "creating", temporary);
+    SnapshotWriter writer(*file.value, temporary, id_, entry.file, id.value, entry.covers,
+                          environment_.clock->wallMs());
+    const bool whole = store->visitFrozen(
+        [&](std::string_view key, std::string_view value) { writer.add(key, value); });
+    if (!whole) {
+      (void)files().remove(temporary);
+      store->thaw();
+      return;
+    }
+    entry.hash = writer.finish().checksum;
+    entry.bytes = writer.bytes();
+    publishFile(temporary, finalName, *file.value);
+    reader = std::make_shared<SnapshotReader>(std::move(file.value), finalName, id_, entry.file,
+                                              id.value, entry.covers, entry.hash);
+  } catch (...) {
+    (void)files().remove(temporary);
+    (void)files().remove(finalName);
+    store->thaw();
+    throw;
+  }
+  std::uint64_t old = 0;
+  bool installed = false;
+  try {
+    (void)changeCatalog(
+        [&] {
+          const auto at = catalog_.stores.find(id.value);
+          std::string changes;
+          if (at == catalog_.stores.end() || at->second.snapshot.covers >= entry.covers) {
+            return changes;  // removed meanwhile, or another process was further
+          }
+          old = at->second.snapshot.file;
+          installed = true;
+          Catalog::installSnapshot(changes, id.value, entry);
+          return changes;
+        },
+        Durability::Synced);
+  } catch (...) {
+    store->thaw();
+    throw;  // the frame may be there or not; recovery removes the file if it is not
+  }
+  if (!installed) {
+    (void)files().remove(finalName);
+    store->thaw();
+    return;
+  }
+  store->installSnapshot(std::move(reader));
+  ++counters_.snapshots;
+  if (old != 0) (void)files().remove(filePath(old, FileKind::Snapshot));
+}
+
+std::string JournalCore::retentionChanges() {
+  const std::int64_t now = environment_.clock->wallMs();
+  std::string changes;
+  for (const auto& [id, log] : catalog_.logs) {
+    std::uint64_t start = log.start;
+    std::uint64_t kept = 0;  // bytes of what comes later
+    if (log.retention.maxBytes >= 0) {
+      if (const auto* sections = active_.log(id)) {
+        for (const std::uint32_t at : *sections) kept += active_.refs()[at].length;
+      }
+    }
+    for (auto file = catalog_.sealed.rbegin(); file != catalog_.sealed.rend(); ++file) {
+      for (const LogRange& range : file->logs) {
+        if (range.log != id) continue;
+        const bool old =
+            log.retention.maxAgeMs >= 0 && range.maxTimeMs < now - log.retention.maxAgeMs;
+        const bool over = log.retention.maxBytes >= 0 &&
+                          kept >= static_cast<std::uint64_t>(log.retention.maxBytes);
+        kept += range.bytes;
+        // A younger segment may hold older records: only a whole tail of old ones goes.
+        if (over || (old && allOlder(id, range.end, now - log.retention.maxAgeMs))) {
+          start = std::max(start, range.end);
+        }
+      }
+    }
+    if (start > log.start) Catalog::trimLog(changes, id, start);
+  }
+  return changes;
+}
+
+bool JournalCore::allOlder(std::uint32_t log, std::uint64_t before, std::int64_t timeMs) const {
+  for (const SealedFile& file : catalog_.sealed) {
+    for (const LogRange& range : file.logs) {
+      if (range.log == log && range.end <= before && range.maxTimeMs >= timeMs) return false;
+    }
+  }
+  return true;
+}
+
+bool JournalCore::storeNeeds(const SealedFile& file, std::uint32_t id) const {
+  const auto at = catalog_.stores.find(id);
+  return at != catalog_.stores.end() && file.lastSequence > at->second.snapshot.covers;
+}
+
+bool JournalCore::logNeeds(const LogRange& range) const {
+  const auto at = catalog_.logs.find(range.log);
+  return at != catalog_.logs.end() && range.end > at->second.start;
+}
+
+std::uint64_t JournalCore::clean() {
+  checkUsable();
+  const std::lock_guard cleanGuard(cleanMutex_);
+  if (shared()) {
+    if (!cleanerFile_) {
+      auto file = files().open(path("CLEANER"), OpenMode::ReadWriteCreate);
+      throwUnlessOk(file, "opening", path("CLEANER"));
+      cleanerFile_ = std::move(file.value);
+    }
+    const auto mine = cleanerFile_->tryLock(LockKind::Exclusive);
+    if (!mine.ok() || !mine.value) return 0;  // another process is at it
+  }
+  struct Unlock {
+    File* file;
+    ~Unlock() {
+      if (file != nullptr) (void)file->unlock();
+    }
+  } unlock{cleanerFile_.get()};
+
+  (void)changeCatalog([&] { return retentionChanges(); }, Durability::Buffered);
+
+  // Stores that keep old segments alive although nobody works on them.
+  std::set<std::uint32_t> pinning;
+  {
+    const std::lock_guard guard(appendMutex_);
+    for (std::size_t i = 0; i + sealedKept < catalog_.sealed.size(); ++i) {
+      for (const std::uint32_t id : catalog_.sealed[i].stores) {
+        if (storeNeeds(catalog_.sealed[i], id)) pinning.insert(id);
+      }
+    }
+  }
+  for (const std::uint32_t id : pinning) {
+    const bool materialized = [&] {
+      const std::shared_lock lock(indexMutex_);
+      return stores_.contains(id);
+    }();
+    snapshotStoreLocked(StoreId{id});
+    if (!materialized) {
+      const std::lock_guard guard(appendMutex_);
+      const std::unique_lock lock(indexMutex_);
+      if (const auto at = stores_.find(id); at != stores_.end() && at->second.use_count() == 1) {
+        stores_.erase(at);
+      }
+    }
+  }
+
+  std::vector<SealedFile> dead;
+  std::vector<SealedFile> thin;
+  {
+    const std::lock_guard guard(appendMutex_);
+    for (const SealedFile& file : catalog_.sealed) {
+      const bool live = std::any_of(file.logs.begin(), file.logs.end(),
+                                    [&](const LogRange& range) { return logNeeds(range); }) ||
+                        std::any_of(file.stores.begin(), file.stores.end(),
+                                    [&](std::uint32_t id) { return storeNeeds(file, id); });
+      if (!live) {
+        dead.push_back(file);
+      } else if (file.endOffset >= archiveMinBytes || !file.blobs.empty()) {
+        thin.push_back(file);
+      }
+    }
+  }
+  std::uint64_t freed = 0;
+  if (!dead.empty()) {
+    std::vector<std::uint64_t> numbers;
+    for (const SealedFile& file : dead) numbers.push_back(file.number);
+    (void)changeCatalog(
+        [&] {
+          std::string changes;
+          Catalog::removeFiles(changes, numbers);
+          return changes;
+        },
+        Durability::Synced);
+    for (const SealedFile& file : dead) freed += unlinkSealed(file);
+  }
+  for (const SealedFile& file : thin) freed += rewriteThin(file);
+  counters_.cleanedBytes += freed;
+  return freed;
+}
+
+std::uint64_t JournalCore::unlinkSealed(const SealedFile& file) {
+  std::uint64_t freed = 0;
+  const auto drop = [&](std::uint64_t number, FileKind kind) {
+    {
+      const std::unique_lock lock(indexMutex_);
+      openFiles_.erase(number);
+      sealedIndexes_.erase(number);
+    }
+    const std::string name = filePath(number, kind);
+    if (const auto info = files().info(name); info.ok()) freed += info.value.size;
+    (void)files().remove(name);
+  };
+  drop(file.number, file.archive ? FileKind::Archive : FileKind::Segment);
+  for (const std::uint64_t blob : file.blobs) drop(blob, FileKind::Blob);
+  return freed;
+}
+
+std::uint64_t JournalCore::rewriteThin(const SealedFile& file) {
+  const FileKind kind = file.archive ? FileKind::Archive : FileKind::Segment;
+  const auto index = sealedIndex(file);
+  std::map<std::pair<SectionKind, std::uint64_t>, std::vector<std::uint32_t>> live;
+  std::uint64_t liveBytes = 0;
+  std::uint64_t allBytes = file.endOffset;
+  {
+    const std::lock_guard guard(appendMutex_);
+    const auto take = [&](std::uint32_t at) {
+      const SectionRef& ref = index->refs()[at];
+      live[{ref.kind, ref.id}].push_back(at);
+      for (const SectionRef& piece : collectPieces(*index, at).pieces) liveBytes += piece.length;
+    };
+    for (const auto& [id, sections] : index->logs()) {
+      const auto log = catalog_.logs.find(static_cast<std::uint32_t>(id));
+      if (log == catalog_.logs.end()) continue;
+      for (const std::uint32_t at : sections) {
+        const SectionRef& ref = index->refs()[at];
+        if (ref.base + ref.count > log->second.start) take(at);
+      }
+    }
+    for (const auto& [id, sections] : index->stores()) {
+      const auto store = catalog_.stores.find(static_cast<std::uint32_t>(id));
+      if (store == catalog_.stores.end()) continue;
+      for (const std::uint32_t at : sections) {
+        if (index->refs()[at].sequence > store->second.snapshot.covers) take(at);
+      }
+    }
+  }
+  for (const SectionRef& ref : index->refs()) {
+    if (ref.blob != 0) allBytes += ref.length;
+  }
+  if (liveBytes * 2 > allBytes) return 0;
+
+  SealedFile archive;
+  archive.number = environment_.random->next() | (std::uint64_t{1} << 63);
+  archive.archive = true;
+  archive.firstSequence = file.firstSequence;
+  archive.lastSequence = file.lastSequence;
+  const std::string finalName = filePath(archive.number, FileKind::Archive);
+  const std::string temporary = finalName + ".tmp";
+  auto opened = files().open(temporary, OpenMode::CreateNew);
+  throwUnlessOk(opened, "creating", temporary);
+  File& out = *opened.value;
+  try {
+    // Space first (R6): nothing is deleted before all of this is on disk.
+    const auto reserved = out.allocate(sizeof(FileHeader) + liveBytes);
+    if (!reserved.ok() && isDiskFull(reserved.error)) {
+      throwIoError(reserved.error, "reserving space for", temporary);
+    }
+    const FileHeader header = makeFileHeader(FileKind::Archive, id_, archive.number, 0,
+                                             environment_.clock->wallMs(), archive.firstSequence);
+    const std::array<std::span<const std::byte>, 1> first{std::as_bytes(std::span(&header, 1))};
+    throwUnlessOk(out.write(0, first), "writing", temporary);
+    std::uint64_t offset = sizeof(header);
+    SegmentIndex archived;
+    std::string buffer;
+    for (const auto& [key, sections] : live) {
+      LogRange range;
+      range.log = static_cast<std::uint32_t>(key.second);
+      range.start = index->refs()[sections.front()].base;
+      range.maxTimeMs = std::numeric_limits<std::int64_t>::min();
+      for (const std::uint32_t at : sections) {
+        FoundSection found = collectPieces(*index, at);
+        placePieces(found, file.number, kind);
+        std::size_t bytes = 0;
+        for (const SectionRef& piece : found.pieces) bytes += piece.length;
+        buffer.resize(bytes);
+        readPieces(found, buffer);
+        const std::array<std::span<const std::byte>, 1> pieces{asBytes(buffer)};
+        throwUnlessOk(out.write(offset, pieces), "writing", temporary);
+        range.end = found.pieces.front().base + found.pieces.front().count;
+        range.bytes += bytes;
+        range.maxTimeMs = std::max(range.maxTimeMs, found.pieces.front().maxTimeMs);
+        for (SectionRef piece : found.pieces) {
+          piece.blob = 0;
+          piece.flags &= static_cast<std::uint8_t>(~sectionExternal);
+          piece.offset = offset;
+          offset += piece.length;
+          archived.add(piece);
+        }
+      }
+      if (key.first == SectionKind::Log) {
+        archive.logs.push_back(range);
+      } else {
+        archive.stores.push_back(static_cast<std::uint32_t>(key.second));
+      }
+    }
+    archive.endOffset = offset;
+    const std::string footer = archived.encodeFooter(id_.low, archive.number, offset);
+    archive.lastChecksum = hash64(footer);
+    const std::array<std::span<const std::byte>, 1> pieces{asBytes(footer)};
+    throwUnlessOk(out.write(offset, pieces), "writing", temporary);
+    throwUnlessOk(out.truncate(offset + footer.size()), "writing", temporary);
+    publishFile(temporary, finalName, out);
+  } catch (...) {
+    (void)files().remove(temporary);
+    throw;
+  }
+  bool installed = false;
+  (void)changeCatalog(
+      [&] {
+        std::string changes;
+        const bool listed =
+            std::any_of(catalog_.sealed.begin(), catalog_.sealed.end(),
+                        [&](const SealedFile& other) { return other.number == file.number; });
+        if (listed) {
+          installed = true;
+          Catalog::installArchive(changes, archive, {file.number});
+        }
+        return changes;
+      },
+      Durability::Synced);
+  if (!installed) {
+    (void)files().remove(finalName);
+    return 0;
+  }
+  const std::uint64_t freed = unlinkSealed(file);
+  return freed > liveBytes ? freed - liveBytes : 0;
+}
+
+void JournalCore::runCleaner() {
+  std::unique_lock lock(queueMutex_);
+  std::size_t sealedSeen = 0;
+  while (!stopping_) {
+    cleanWake_.wait_for(lock, std::chrono::milliseconds(500));
+    if (stopping_) return;
+    lock.unlock();
+    try {
+      if (page().poisoned.load() == 0 && !process_.forkedChild()) cleanWhatIsDue(sealedSeen);
+    } catch (const std::exception&) {
+      // Disk full or damage: nothing was removed; tried again later, and readers of what is
+      // damaged get the error themselves.
+    }
+    lock.lock();
+  }
+}
+
+void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
+  std::vector<std::shared_ptr<StoreState>> stores;
+  std::size_t sealedNow = 0;
+  {
+    const std::shared_lock lock(indexMutex_);
+    for (const auto& [id, store] : stores_) stores.push_back(store);
+    sealedNow = catalog_.sealed.size();
+  }
+  bool snapshotted = false;
+  for (const auto& store : stores) {
+    if (snapshotDue(*store)) {
+      snapshotStore(store->id());
+      snapshotted = true;
+    }
+  }
+  if (snapshotted || sealedNow != sealedSeen) {
+    (void)clean();
+    const std::shared_lock lock(indexMutex_);
+    sealedSeen = catalog_.sealed.size();
+  }
+}
+
+}  // namespace penstock::state

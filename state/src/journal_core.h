@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <penstock/state/journal.h>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "catalog.h"
+#include "commit_content.h"
+#include "frame.h"
+#include "process.h"
+#include "segment_index.h"
+#include "store_state.h"
+
+namespace penstock::state {
+
+/// The volatile page: what the processes that share a journal tell each other. Lives in a mapped
+/// file; worth nothing after the last of them ended, hence the boot id.
+struct JournalPage {
+  std::atomic<std::uint64_t> bootHash;
+  std::atomic<std::uint64_t> journalLow;
+  std::atomic<std::uint64_t> end;       // packed: segment << 40 | offset / 8, behind the last frame
+  std::atomic<std::uint64_t> written;   // sequence of the last whole frame
+  std::atomic<std::uint64_t> synced;    // sequence up to which frames are on disk
+  std::atomic<std::uint32_t> poisoned;  // errno of a failed sync; never goes back to 0
+  std::atomic<std::uint32_t> writing;   // 1 while the holder of the append lock changes files
+  std::atomic<std::uint32_t> word;      // grows with each frame and sync; waited for
+  std::atomic<std::uint32_t> waiters;
+};
+static_assert(sizeof(JournalPage) <= SharedPage::kSize);
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+
+/// Reads a file through a buffer, for walking frames.
+class FileWindow {
+ public:
+  FileWindow(File& file, std::uint64_t limit, std::string path)
+      : file_(file), limit_(limit), path_(std::move(path)) {}
+  /// Up to `length` bytes at `offset`; fewer only at the limit. Valid until the next call.
+  std::string_view at(std::uint64_t offset, std::uint64_t length);
+  [[nodiscard]] std::uint64_t limit() const noexcept { return limit_; }
+
+ private:
+  File& file_;
+  std::uint64_t limit_;
+  std::string path_;
+  std::string buffer_;
+  std::uint64_t start_ = 0;
+};
+
+/// The engine behind Journal, Store and LogReader: one per directory and process.
+///
+/// Locks, in the order they are taken:
+///   appendMutex_  one appender or taker-in of this process; the flock of APPEND is taken inside
+///   syncMutex_    one syncer; never held together with indexMutex_
+///   indexMutex_   catalog, indexes, store table; held shortly
+///
+/// Positions, each behind the former: written >= synced; both only grow.
+class JournalCore {
+ public:
+  JournalCore(std::string directory, const JournalOptions& options, const Environment& environment);
+  ~JournalCore();
+  JournalCore(const JournalCore&) = delete;
+  JournalCore& operator=(const JournalCore&) = delete;
+
+  void open();  // journal_open.cpp
+  void startThread();
+  void close() noexcept;
+
+  // journal_append.cpp
+  CommitResult commit(Commit& commit, Durability durability);
+  CommitResult transact(const std::function<void(Commit&)>& fill, Durability durability);
+  CommitResult changeCatalog(const std::function<std::string()>& changes, Durability durability);
+  using Done = std::function<void(const CommitResult&, std::exception_ptr)>;
+  void commitAsync(Commit commit, Durability durability, Done done);
+  void syncTo(std::uint64_t sequence);
+  void takeInOthers();  // cheap when there is nothing
+  void waitForWritten(std::uint64_t seen, std::chrono::milliseconds timeout) {
+    waitFor(page().written, seen, timeout);
+  }
+  void waitForSynced(std::uint64_t seen, std::chrono::milliseconds timeout) {
+    waitFor(page().synced, seen, timeout);
+  }
+  void interruptWaits();
+  void tick();
+
+  // journal_claim.cpp
+  std::unique_ptr<File> lockClaim(std::string_view name, std::string* holder,
+                                  std::uint64_t& incarnation);
+  std::string declareStoreChange(std::string_view name);  // called by changeCatalog
+  std::string declareLogChange(std::string_view name, const LogRetention& retention);
+
+  // journal_read.cpp
+  std::shared_ptr<StoreState> openStore(StoreId id);
+  struct FoundSection {
+    std::shared_ptr<File> file;
+    std::string path;
+    std::vector<SectionRef> pieces;
+    std::uint64_t logEnd = 0;
+  };
+  /// False when the log has no record at `offset` yet, as far as `limit` lets see.
+  bool findSection(LogId log, std::uint64_t offset, ReadLimit limit, FoundSection& out);
+  static void readPieces(const FoundSection& section, std::span<char> into);
+  std::optional<std::uint64_t> offsetForTime(LogId log, std::int64_t timestampMs);
+  LogInfo logInfo(LogId log);
+
+  // journal_clean.cpp
+  void snapshotStore(StoreId id);
+  std::uint64_t clean();
+
+  void checkUsable() const;
+  [[nodiscard]] bool forked() const noexcept { return process_.forkedChild(); }
+  [[nodiscard]] std::uint64_t written() const noexcept { return page().written.load(); }
+  [[nodiscard]] std::uint64_t synced() const noexcept { return page().synced.load(); }
+  [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
+  [[nodiscard]] const std::string& idText() const noexcept { return idText_; }
+  [[nodiscard]] const JournalOptions& options() const noexcept { return options_; }
+  [[nodiscard]] JournalMetrics metrics() const;
+
+  /// Runs `read` on the catalog, up to date with the other processes.
+  template <typename Read>
+  auto withCatalog(Read&& read) {
+    checkUsable();
+    takeInOthers();
+    const std::shared_lock lock(indexMutex_);
+    return read(static_cast<const Catalog&>(catalog_));
+  }
+
+ private:
+  struct Tail {  // where the next frame goes; guarded by appendMutex_
+    std::uint64_t segment = 0;
+    std::uint64_t end = 0;
+    std::uint64_t sequence = 0;
+    std::uint64_t lastChecksum = 0;
+    std::uint64_t allocated = 0;    // size of the active file
+    std::uint64_t writebackAt = 0;  // bytes up to here were handed to write-back
+    FrameKind lastKind = FrameKind::Commit;
+    bool vouched = true;  // false: another process began the segment, see vouch()
+    std::shared_ptr<File> file;
+  };
+  class AppendLock;
+
+  // journal_open.cpp
+  void lockPresence();
+  void writePresence(const char* mode);
+  void create();
+  void recover(std::uint64_t newest);
+  bool takeFramesFrom(std::string_view content, const std::string& name);
+  [[nodiscard]] std::optional<std::uint64_t> proofOfSync(std::string_view content,
+                                                         std::uint64_t from,
+                                                         std::uint64_t sequence) const;
+  void publishRecovered();
+  void writeIdentity();
+  void join();
+  void enterSegment(std::uint64_t number, std::shared_ptr<File> file);
+  [[nodiscard]] std::uint64_t sealedEnd(File& next, std::uint64_t segment);
+  [[nodiscard]] SealedFile describeActive() const;
+  std::shared_ptr<File> writeSegment(const std::string& name, std::uint64_t number,
+                                     std::uint64_t sequence, std::uint64_t previousChecksum,
+                                     const Catalog& catalog, std::uint64_t syncedUpTo, Tail& next);
+  [[nodiscard]] std::vector<std::uint64_t> listSegments(bool& others);
+  void checkListedFiles();
+  void removeLeftovers();
+  void setTornAside(const std::string& path, std::string_view tail, std::uint64_t sequence);
+
+  // journal_append.cpp
+  CommitResult appendLocked(Commit::Content& content, std::uint64_t blob);
+  CommitResult appendCatalog(const std::string& changes);
+  void finishCommit(std::uint64_t sequence, Durability durability);
+  std::uint64_t writeBlob(const Commit::Content& content);
+  void writeFrame(std::uint64_t bytes);
+  void syncNow();
+  void roll();
+  void rollIfLarge();
+  void cutBack();
+  void publish();
+  void followTo(std::uint64_t packedEnd);
+  bool takeFrame(FileWindow& window, const std::string& name);
+  void adoptUnpublished();
+  [[nodiscard]] bool wholeFrameAt(FileWindow& window, std::uint64_t offset) const;
+  static std::uint64_t lastNonZero(FileWindow& window, std::uint64_t from);
+  void vouch();
+  void applyFrame(const FrameView& frame, std::span<const std::string_view> bodies, File* file,
+                  const std::string& path);
+  void poison(int error);
+  [[noreturn]] void throwPoisoned() const;
+  void throttle();
+  void writeMark(FrameKind kind);
+  void runThread();
+  void runQueue();
+  void wakeThread();
+  void waitFor(const std::atomic<std::uint64_t>& reached, std::uint64_t seen,
+               std::chrono::milliseconds timeout);
+  [[nodiscard]] bool restingOnMark();
+  void wakeAll();
+
+  // journal_clean.cpp
+  void runCleaner();
+  void cleanWhatIsDue(std::size_t& sealedSeen);
+  bool snapshotDue(const StoreState& store);
+  void snapshotStoreLocked(StoreId id);
+  void publishFile(const std::string& temporary, const std::string& finalName, File& file);
+  std::string retentionChanges();
+  [[nodiscard]] bool allOlder(std::uint32_t log, std::uint64_t before, std::int64_t timeMs) const;
+  [[nodiscard]] bool storeNeeds(const SealedFile& file, std::uint32_t id) const;
+  [[nodiscard]] bool logNeeds(const LogRange& range) const;
+  std::uint64_t unlinkSealed(const SealedFile& file);
+  std::uint64_t rewriteThin(const SealedFile& file);
+
+  // journal_read.cpp
+  std::shared_ptr<const SegmentIndex> sealedIndex(const SealedFile& file);
+  std::shared_ptr<File> fileOf(std::uint64_t number, FileKind kind);
+  std::shared_ptr<StoreState> loadStore(std::uint32_t id);
+  SegmentIndex rebuildIndex(const SealedFile& sealed, File& file, const std::string& name) const;
+  static FoundSection collectPieces(const SegmentIndex& index, std::uint32_t at);
+  void placePieces(FoundSection& found, std::uint64_t number, FileKind kind);
+  bool findSectionOnce(LogId log, std::uint64_t offset, ReadLimit limit, FoundSection& out);
+
+  [[nodiscard]] JournalPage& page() const noexcept {
+    return *reinterpret_cast<JournalPage*>(page_->data());
+  }
+  [[nodiscard]] bool shared() const noexcept { return options_.sharing == Sharing::Shared; }
+  [[nodiscard]] std::string path(const std::string& name) const { return directory_ + "/" + name; }
+  [[nodiscard]] std::string segmentPath(std::uint64_t number) const;
+  [[nodiscard]] std::string filePath(std::uint64_t number, FileKind kind) const;
+  FileSystem& files() const noexcept { return *environment_.files; }
+
+  const std::string directory_;
+  const JournalOptions options_;
+  const Environment environment_;
+  const ProcessMark process_;
+  JournalId id_;
+  std::string idText_;
+  std::unique_ptr<File> presence_;
+  std::unique_ptr<File> appendFile_;
+  std::shared_ptr<SharedPage> page_;
+  bool opened_ = false;
+
+  std::mutex appendMutex_;
+  Tail tail_;
+  std::vector<SectionEntry> entries_;  // scratch of appendLocked
+  std::string head_;
+  std::vector<std::span<const std::byte>> pieces_;
+  std::vector<std::string_view> bodies_;
+  FrameView frame_;
+
+  std::mutex syncMutex_;
+  std::condition_variable syncDone_;
+  bool syncing_ = false;
+
+  mutable std::shared_mutex indexMutex_;
+  Catalog catalog_;
+  SegmentIndex active_;
+  std::uint64_t activeSegment_ = 0;
+  std::uint64_t activeFirst_ = 0;  // sequence of its base frame
+  std::map<std::uint32_t, std::shared_ptr<StoreState>> stores_;
+  std::map<std::uint64_t, std::shared_ptr<const SegmentIndex>> sealedIndexes_;
+  std::map<std::uint64_t, std::shared_ptr<File>> openFiles_;
+  std::vector<std::uint64_t> doomed_;  // snapshot files that a frame took off the list
+
+  std::mutex cleanMutex_;
+  std::unique_ptr<File> cleanerFile_;
+
+  struct Pending {
+    Commit commit;
+    Durability durability;
+    Done done;
+  };
+  std::mutex queueMutex_;
+  std::condition_variable queueWake_;
+  std::deque<Pending> queue_;
+  bool stopping_ = false;
+  std::thread thread_;
+  std::thread cleanThread_;
+  std::condition_variable cleanWake_;
+
+  std::atomic<std::uint64_t> unsyncedBytes_{0};
+  std::atomic<std::int64_t> lastFrameUs_{0};
+  std::atomic<std::int64_t> lastSyncUs_{0};
+  std::atomic<std::uint32_t> interrupts_{0};
+  std::atomic<bool> threadIdle_{false};
+  std::atomic<std::uint64_t> takenIn_{0};  // packed end up to which frames are applied here
+  std::atomic<std::thread::id> appendOwner_{};
+
+  struct Counters {
+    std::atomic<std::uint64_t> frames{0}, bytesWritten{0}, syncs{0}, syncMicros{0}, rollovers{0},
+        snapshots{0}, cleanedBytes{0}, tornTails{0}, tornBytes{0};
+  };
+  mutable Counters counters_;
+};
+
+inline std::uint64_t packEnd(std::uint64_t segment, std::uint64_t offset) noexcept {
+  return (segment << 40) | (offset >> 3);
+}
+inline std::uint64_t packedSegment(std::uint64_t packed) noexcept { return packed >> 40; }
+inline std::uint64_t packedOffset(std::uint64_t packed) noexcept {
+  return (packed & ((std::uint64_t{1} << 40) - 1)) << 3;
+}
+
+}  // namespace penstock::state

@@ -1,0 +1,723 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening: who may, creation, recovery, joining others, closing.
+//
+// Recovery of the newest segment, X being the sequence expected at the first invalid frame:
+//   zeros to the end of the file                          normal end
+//   a later valid frame says that X was synced            Corruption: refuse, change nothing
+//   otherwise                                             torn tail: copied to *.torn-X, cut off
+// Older segments are not read here: their damage is found when what they hold is needed. A
+// listed file that is missing or too short is Corruption.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstring>
+#include <set>
+#include <thread>
+
+#include "append_lock.h"
+#include "io_errors.h"
+#include "journal_core.h"
+
+namespace penstock::state {
+
+namespace {
+
+/// The page of an exclusive journal: nobody else looks at it.
+class HeapPage : public SharedPage {
+ public:
+  std::byte* data() noexcept override { return bytes_; }
+  void wait(std::size_t wordOffset, std::uint32_t expected,
+            std::chrono::milliseconds timeout) override {
+    std::unique_lock lock(mutex_);
+    auto& word = *reinterpret_cast<std::atomic<std::uint32_t>*>(bytes_ + wordOffset);
+    woken_.wait_for(lock, timeout, [&] { return word.load() != expected; });
+  }
+  void wake(std::size_t) override {
+    const std::lock_guard lock(mutex_);
+    woken_.notify_all();
+  }
+
+ private:
+  alignas(8) std::byte bytes_[kSize] = {};
+  std::mutex mutex_;
+  std::condition_variable woken_;
+};
+
+std::string readSmall(File& file) {
+  std::string text(512, '\0');
+  const auto got = file.read(0, std::as_writable_bytes(std::span(text)));
+  text.resize(got.ok() ? got.value : 0);
+  while (!text.empty() && (text.back() == '\0' || text.back() == '\n')) text.pop_back();
+  return text;
+}
+
+std::optional<std::uint64_t> numberIn(const std::string& name, std::string_view prefix,
+                                      std::string_view suffix, int base) {
+  if (!name.starts_with(prefix) || !name.ends_with(suffix) ||
+      name.size() <= prefix.size() + suffix.size()) {
+    return std::nullopt;
+  }
+  const std::string digits =
+      name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
+  std::size_t used = 0;
+  try {
+    const std::uint64_t number = std::stoull(digits, &used, base);
+    return used == digits.size() ? std::optional(number) : std::nullopt;
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
+constexpr std::string_view segmentSuffix = ".log";
+
+}  // namespace
+
+JournalCore::JournalCore(std::string directory, const JournalOptions& options,
+                         const Environment& environment)
+    : directory_(std::move(directory)), options_(options), environment_(environment) {
+  if (options_.segmentBytes < 4096 || options_.segmentBytes > (std::uint64_t{1} << 36)) {
+    throw ConfigurationError(
+        fmt::format("segmentBytes is {}; between 4 KiB and 64 GiB", options_.segmentBytes));
+  }
+  if (options_.syncInterval.count() < 0 || options_.openTimeout.count() < 0) {
+    throw ConfigurationError("syncInterval and openTimeout must not be negative");
+  }
+}
+
+JournalCore::~JournalCore() { close(); }
+
+std::string JournalCore::segmentPath(std::uint64_t number) const {
+  return path(fmt::format("segment-{:010}{}", number, segmentSuffix));
+}
+
+std::string JournalCore::filePath(std::uint64_t number, FileKind kind) const {
+  switch (kind) {
+    case FileKind::Segment:
+      return segmentPath(number);
+    case FileKind::Snapshot:
+      return path(fmt::format("snapshot-{:016x}.snap", number));
+    case FileKind::Blob:
+      return path(fmt::format("blob-{:016x}.blob", number));
+    case FileKind::Archive:
+      return path(fmt::format("archive-{:016x}.arch", number));
+  }
+  return {};
+}
+
+void JournalCore::writePresence(const char* mode) {
+  std::array<char, 256> host{};
+  (void)::gethostname(host.data(), host.size() - 1);
+  const std::string text = fmt::format("pid {} on {} ({})\n", ::getpid(), host.data(), mode);
+  (void)presence_->truncate(0);
+  const std::array<std::span<const std::byte>, 1> pieces{asBytes(text)};
+  (void)presence_->write(0, pieces);  // for people; the lock is what counts
+}
+
+void JournalCore::open() {
+  const auto info = files().info(directory_);
+  throwUnlessOk(info, "looking at the state directory", directory_);
+  if (info.value.exists && !info.value.directory) {
+    throw IoError(ENOTDIR, directory_ + ": is a file; give a directory for the state");
+  }
+  if (!info.value.exists) {
+    if (!options_.createDirectory) {
+      throw IoError(ENOENT, directory_ + ": no such directory, and creating it was not allowed");
+    }
+    throwUnlessOk(files().makeDirectories(directory_), "creating the state directory", directory_);
+  }
+  if (!info.value.networkKind.empty() && !options_.allowNetworkFileSystem) {
+    throw ConfigurationError(fmt::format(
+        "{}: is on a network file system ({}), where locks and syncs cannot be relied on; choose "
+        "a local directory, or set allowNetworkFileSystem",
+        directory_, info.value.networkKind));
+  }
+  auto presence = files().open(path("PRESENCE"), OpenMode::ReadWriteCreate);
+  throwUnlessOk(presence, "opening", path("PRESENCE"));
+  presence_ = std::move(presence.value);
+  if (shared()) {
+    auto append = files().open(path("APPEND"), OpenMode::ReadWriteCreate);
+    throwUnlessOk(append, "opening", path("APPEND"));
+    appendFile_ = std::move(append.value);
+    auto mapped = files().mapShared(path("PAGE"));
+    throwUnlessOk(mapped, "mapping", path("PAGE"));
+    page_ = std::move(mapped.value);
+  } else {
+    page_ = std::make_shared<HeapPage>();
+  }
+  lockPresence();
+  opened_ = true;
+}
+
+void JournalCore::lockPresence() {
+  const auto deadline = std::chrono::steady_clock::now() + options_.openTimeout;
+  const std::uint64_t boot = hash64(files().bootId());
+  for (;;) {
+    const auto alone = presence_->tryLock(LockKind::Exclusive);
+    throwUnlessOk(alone, "locking", path("PRESENCE"));
+    if (alone.value) {
+      if (shared()) {
+        throwUnlessOk(appendFile_->lock(LockKind::Exclusive), "locking", path("APPEND"));
+      }
+      page().bootHash.store(0);  // nobody joins a recovery that did not end
+      writePresence(shared() ? "shared" : "exclusive");
+      bool others = false;
+      const auto segments = listSegments(others);
+      if (segments.empty()) {
+        create();
+      } else {
+        recover(segments.back());
+      }
+      page().bootHash.store(boot);
+      if (!shared()) return;
+      const auto kept = presence_->tryLock(LockKind::Shared);
+      (void)appendFile_->unlock();
+      throwUnlessOk(kept, "locking", path("PRESENCE"));
+      if (kept.value) return;
+      // flock converts by letting go: somebody else came in between and recovers again.
+      tail_ = Tail{};
+      catalog_ = Catalog{};
+      active_ = SegmentIndex{};
+      continue;
+    }
+    const std::string holder = readSmall(*presence_);
+    if (!shared() || holder.find("(exclusive)") != std::string::npos) {
+      throw OwnedElsewhere(fmt::format(
+          "{}: is in use by {}; end that process, or open the directory as shared in both",
+          directory_, holder.empty() ? "another process" : holder));
+    }
+    const auto joined = presence_->tryLock(LockKind::Shared);
+    throwUnlessOk(joined, "locking", path("PRESENCE"));
+    if (joined.value) {
+      if (page().bootHash.load() == boot) {
+        join();
+        writePresence("shared");
+        return;
+      }
+      (void)presence_->unlock();
+    }
+    if (std::chrono::steady_clock::now() >= deadline) {
+      throw OwnedElsewhere(fmt::format("{}: {} has been recovering it for {} ms; try again later",
+                                       directory_, holder, options_.openTimeout.count()));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+std::vector<std::uint64_t> JournalCore::listSegments(bool& others) {
+  const auto names = files().list(directory_);
+  throwUnlessOk(names, "listing", directory_);
+  std::vector<std::uint64_t> segments;
+  others = false;
+  for (const std::string& name : names.value) {
+    if (const auto number = numberIn(name, "segment-", segmentSuffix, 10)) {
+      segments.push_back(*number);
+    } else if (name == "JOURNAL" || numberIn(name, "snapshot-", ".snap", 16) ||
+               numberIn(name, "blob-", ".blob", 16) || numberIn(name, "archive-", ".arch", 16)) {
+      others = true;
+    }
+  }
+  std::sort(segments.begin(), segments.end());
+  if (segments.empty() && others) {
+    throw Corruption(directory_, 0,
+                     directory_ +
+                         ": holds parts of a journal but not its segments (segment-*.log); "
+                         "they were removed. Restore the directory from a backup");
+  }
+  return segments;
+}
+
+std::shared_ptr<File> JournalCore::writeSegment(const std::string& name, std::uint64_t number,
+                                                std::uint64_t sequence,
+                                                std::uint64_t previousChecksum,
+                                                const Catalog& catalog, std::uint64_t syncedUpTo,
+                                                Tail& next) {
+  (void)files().remove(name);
+  auto file = files().open(name, OpenMode::CreateNew);
+  throwUnlessOk(file, "creating", name);
+  const std::int64_t now = environment_.clock->wallMs();
+  const FileHeader fileHeader = makeFileHeader(FileKind::Segment, id_, number, 0, now, sequence);
+  std::string body;
+  catalog.encode(body);
+  std::vector<SectionEntry> entries;
+  for (std::size_t begin = 0; begin < body.size(); begin += sectionBytesMax) {
+    const std::string_view piece = std::string_view(body).substr(begin, sectionBytesMax);
+    SectionEntry entry{};
+    entry.kind = SectionKind::Catalog;
+    entry.flags = begin + piece.size() < body.size() ? sectionMore : 0;
+    entry.length = static_cast<std::uint32_t>(piece.size());
+    entry.count = begin == 0 ? 1 : 0;
+    entry.hash = hash64(piece);
+    entries.push_back(entry);
+  }
+  FrameHeader header{};
+  header.kind = FrameKind::Base;
+  header.sequence = sequence;
+  header.syncedUpTo = syncedUpTo;
+  header.segment = number;
+  header.fileOffset = sizeof(FileHeader);
+  header.previousChecksum = previousChecksum;
+  header.wallMs = now;
+  header.journalLow = id_.low;
+  header.epoch = catalog.epoch();
+  std::string bytes(reinterpret_cast<const char*>(&fileHeader), sizeof(fileHeader));
+  encodeFrame(header, entries, bytes);
+  bytes += body;
+  bytes.resize(sizeof(FileHeader) + header.frameBytes, '\0');
+  const std::uint64_t wanted = padded(bytes.size()) + (std::uint64_t{1} << 20);
+  const auto reserved = file.value->allocate(wanted);
+  try {
+    if (!reserved.ok() && reserved.error != EOPNOTSUPP) {
+      throwIoError(reserved.error, "reserving space in", name);
+    }
+    const std::array<std::span<const std::byte>, 1> pieces{asBytes(bytes)};
+    throwUnlessOk(file.value->write(0, pieces), "writing", name);
+  } catch (const Error&) {
+    (void)files().remove(name);
+    throw;
+  }
+  if (const auto status = file.value->sync(); !status.ok()) {
+    poison(status.error);
+    throwPoisoned();
+  }
+  next = Tail{};
+  next.segment = number;
+  next.end = bytes.size();
+  next.sequence = sequence;
+  next.lastChecksum = header.checksum;
+  next.allocated = reserved.ok() ? wanted : bytes.size();
+  next.writebackAt = next.end;
+  next.lastKind = FrameKind::Base;
+  next.file = std::shared_ptr<File>(std::move(file.value));
+  return next.file;
+}
+
+void JournalCore::create() {
+  id_.low = environment_.random->next();
+  id_.high = environment_.random->next();
+  idText_ = id_.text();
+  catalog_ = Catalog{};
+  catalog_.epochs.push_back({environment_.random->next(), 1});
+  const std::string finalName = segmentPath(1);
+  const std::string temporary = finalName + ".tmp";
+  Tail first;
+  (void)writeSegment(temporary, 1, 1, 0, catalog_, 0, first);
+  throwUnlessOk(files().rename(temporary, finalName), "renaming", temporary);
+  throwUnlessOk(files().syncDirectory(directory_), "syncing", directory_);
+  tail_ = std::move(first);
+  activeSegment_ = 1;
+  activeFirst_ = 1;
+  publishRecovered();
+  writeIdentity();
+}
+
+/// JOURNAL exists from the moment that segments do: a directory that has it but no segment is
+/// one whose segments somebody removed.
+void JournalCore::writeIdentity() {
+  const std::string name = path("JOURNAL");
+  const auto info = files().info(name);
+  throwUnlessOk(info, "looking at", name);
+  if (info.value.exists) return;
+  auto file = files().open(name + ".tmp", OpenMode::ReadWriteCreate);
+  throwUnlessOk(file, "creating", name);
+  const std::string text = fmt::format("penstock journal {} format {}\n", idText_, formatVersion);
+  const std::array<std::span<const std::byte>, 1> pieces{asBytes(text)};
+  throwUnlessOk(file.value->write(0, pieces), "writing", name);
+  throwUnlessOk(file.value->sync(), "syncing", name);
+  throwUnlessOk(files().rename(name + ".tmp", name), "renaming", name);
+  throwUnlessOk(files().syncDirectory(directory_), "syncing", directory_);
+}
+
+void JournalCore::publishRecovered() {
+  openFiles_[tail_.segment] = tail_.file;
+  JournalPage& shared = page();
+  shared.journalLow.store(id_.low);
+  shared.poisoned.store(0);
+  shared.synced.store(tail_.sequence);
+  shared.waiters.store(0);
+  publish();
+}
+
+void JournalCore::recover(std::uint64_t newest) {
+  const std::string name = segmentPath(newest);
+  auto opened = files().open(name, OpenMode::ReadWrite);
+  throwUnlessOk(opened, "opening", name);
+  std::shared_ptr<File> file(std::move(opened.value));
+  // R2: what is read below is what the disk holds, or it was never there.
+  throwUnlessOk(file->sync(), "syncing before recovery", name);
+  (void)file->dropCache();
+  const auto size = file->size();
+  throwUnlessOk(size, "reading the size of", name);
+  std::string content(size.value, '\0');
+  const auto got = file->read(0, std::as_writable_bytes(std::span(content)));
+  throwUnlessOk(got, "reading", name);
+  content.resize(got.value);
+  const FileHeader header = readFileHeader(content, name, FileKind::Segment);
+  id_ = {header.journalLow, header.journalHigh};
+  idText_ = id_.text();
+  checkFileHeader(content, name, FileKind::Segment, id_, newest);
+
+  catalog_ = Catalog{};
+  active_ = SegmentIndex{};
+  activeSegment_ = newest;
+  activeFirst_ = header.firstSequence;
+  tail_ = Tail{};
+  tail_.segment = newest;
+  tail_.end = sizeof(FileHeader);
+  tail_.sequence = header.firstSequence - 1;
+  tail_.file = file;
+  const bool damaged = !takeFramesFrom(content, name);
+  if (tail_.lastKind == FrameKind::Commit && tail_.end == sizeof(FileHeader)) {
+    throw Corruption(name, tail_.end,
+                     fmt::format("{}: the base frame at offset {} (sequence {}) is damaged; every "
+                                 "store and log of the directory depends on it",
+                                 name, tail_.end, header.firstSequence));
+  }
+  const std::uint64_t end = tail_.end;
+  const std::uint64_t expected = tail_.sequence + 1;
+  const bool clean = !damaged && tail_.lastKind == FrameKind::Close;
+  if (damaged) {
+    const std::string_view tail = std::string_view(content).substr(end);
+    const std::size_t last = tail.find_last_not_of('\0');
+    if (const auto proof = proofOfSync(content, end + 8, expected)) {
+      throw Corruption(
+          name, end,
+          fmt::format("{}: the frame at offset {} (sequence {}) is damaged, and the frame at "
+                      "offset {} says it was on disk: this is no torn write. Cutting here would "
+                      "lose {} bytes of acknowledged data. `penstock state verify {}` lists the "
+                      "damage, `penstock state repair` writes a repaired copy",
+                      name, end, expected, *proof, last + 1, directory_));
+    }
+    setTornAside(name, tail.substr(0, last + 1), expected);
+  }
+  checkListedFiles();
+  if (!clean) {
+    // R2: rewrite what is trusted, so that it does not rest on pages of unknown history.
+    const std::string temporary = name + ".tmp";
+    (void)files().remove(temporary);
+    auto copy = files().open(temporary, OpenMode::CreateNew);
+    throwUnlessOk(copy, "creating", temporary);
+    const std::array<std::span<const std::byte>, 1> pieces{
+        asBytes(std::string_view(content).substr(0, end))};
+    throwUnlessOk(copy.value->write(0, pieces), "writing", temporary);
+    throwUnlessOk(copy.value->sync(), "syncing", temporary);
+    throwUnlessOk(files().rename(temporary, name), "renaming", temporary);
+    throwUnlessOk(files().syncDirectory(directory_), "syncing", directory_);
+    tail_.file = std::shared_ptr<File>(std::move(copy.value));
+    tail_.allocated = end;
+  } else {
+    tail_.allocated = size.value;
+  }
+  tail_.writebackAt = end;
+  publishRecovered();
+  if (!clean) {
+    std::string changes;
+    Catalog::newEpoch(changes, environment_.random->next());
+    (void)appendCatalog(changes);
+    if (const auto status = tail_.file->sync(); !status.ok()) {
+      poison(status.error);
+      throwPoisoned();
+    }
+    page().synced.store(tail_.sequence);
+  }
+  unsyncedBytes_ = 0;
+  removeLeftovers();
+  writeIdentity();
+}
+
+bool JournalCore::takeFramesFrom(std::string_view content, const std::string& name) {
+  std::vector<std::string_view> bodies;
+  while (tail_.end < content.size()) {
+    FrameView frame;
+    const std::string_view rest = content.substr(tail_.end);
+    if (parseFrame(rest, {id_, tail_.segment, tail_.end}, frame) != FrameCheck::Valid ||
+        frame.header.frameBytes > rest.size() || frame.header.sequence != tail_.sequence + 1 ||
+        (tail_.end != sizeof(FileHeader) && frame.header.previousChecksum != tail_.lastChecksum) ||
+        (tail_.end == sizeof(FileHeader)) != (frame.header.kind == FrameKind::Base)) {
+      break;
+    }
+    bodies.clear();
+    std::uint64_t at = frame.bodyOffset;
+    bool whole = true;
+    for (const SectionEntry& entry : frame.sections) {
+      if ((entry.flags & sectionExternal) != 0) {
+        bodies.emplace_back();
+        continue;
+      }
+      bodies.push_back(content.substr(at, entry.length));
+      whole = whole && hash64(bodies.back()) == entry.hash;
+      at += entry.length;
+    }
+    if (!whole) break;
+    applyFrame(frame, bodies, nullptr, name);
+    tail_.end += frame.header.frameBytes;
+    tail_.sequence = frame.header.sequence;
+    tail_.lastChecksum = frame.header.checksum;
+    tail_.lastKind = frame.header.kind;
+  }
+  return content.find_first_not_of('\0', tail_.end) == std::string_view::npos;
+}
+
+std::optional<std::uint64_t> JournalCore::proofOfSync(std::string_view content, std::uint64_t from,
+                                                      std::uint64_t sequence) const {
+  FrameView frame;
+  for (std::uint64_t at = padded(from); at + sizeof(FrameHeader) <= content.size(); at += 8) {
+    std::uint32_t magic = 0;
+    std::memcpy(&magic, content.data() + at, sizeof(magic));
+    if (magic == frameMagic &&
+        parseFrame(content.substr(at), {id_, tail_.segment, at}, frame) == FrameCheck::Valid &&
+        frame.header.sequence > sequence && frame.header.syncedUpTo >= sequence) {
+      return at;
+    }
+  }
+  return std::nullopt;
+}
+
+void JournalCore::setTornAside(const std::string& name, std::string_view tail,
+                               std::uint64_t sequence) {
+  std::string aside = fmt::format("{}.torn-{}", name, sequence);
+  for (int i = 2; files().info(aside).value.exists; ++i) {
+    aside = fmt::format("{}.torn-{}-{}", name, sequence, i);
+  }
+  auto file = files().open(aside, OpenMode::CreateNew);
+  throwUnlessOk(file, "keeping the torn tail as", aside);
+  const std::array<std::span<const std::byte>, 1> pieces{asBytes(tail)};
+  throwUnlessOk(file.value->write(0, pieces), "keeping the torn tail as", aside);
+  throwUnlessOk(file.value->sync(), "syncing", aside);
+  throwUnlessOk(files().syncDirectory(directory_), "syncing", directory_);
+  ++counters_.tornTails;
+  counters_.tornBytes += tail.size();
+}
+
+void JournalCore::checkListedFiles() {
+  const auto check = [&](std::uint64_t number, FileKind kind, std::uint64_t bytes, bool exact) {
+    const std::string name = filePath(number, kind);
+    const auto info = files().info(name);
+    throwUnlessOk(info, "looking at", name);
+    if (!info.value.exists) {
+      throw Corruption(name, 0,
+                       name +
+                           ": is missing, but the journal lists it. Somebody removed it, or the "
+                           "directory was copied while in use; restore it from a backup");
+    }
+    if (info.value.size < bytes || (exact && info.value.size != bytes)) {
+      throw Corruption(
+          name, info.value.size,
+          fmt::format("{}: has {} bytes, but the journal lists {}", name, info.value.size, bytes));
+    }
+  };
+  for (const SealedFile& file : catalog_.sealed) {
+    check(file.number, file.archive ? FileKind::Archive : FileKind::Segment, file.endOffset, false);
+    for (const std::uint64_t blob : file.blobs) check(blob, FileKind::Blob, 0, false);
+  }
+  for (const std::uint64_t blob : active_.blobs()) check(blob, FileKind::Blob, 0, false);
+  for (const auto& [id, store] : catalog_.stores) {
+    if (store.snapshot.file == 0) continue;
+    check(store.snapshot.file, FileKind::Snapshot, store.snapshot.bytes, true);
+    if (store.snapshot.covers > tail_.sequence) {
+      throw Corruption(filePath(store.snapshot.file, FileKind::Snapshot), 0,
+                       fmt::format("store '{}': its snapshot reaches frame {}, the journal ends at "
+                                   "frame {}; the directory was put together from different times",
+                                   store.name, store.snapshot.covers, tail_.sequence));
+    }
+  }
+}
+
+void JournalCore::removeLeftovers() {
+  std::set<std::string> wanted;
+  for (const SealedFile& file : catalog_.sealed) {
+    wanted.insert(filePath(file.number, file.archive ? FileKind::Archive : FileKind::Segment));
+    for (const std::uint64_t blob : file.blobs) wanted.insert(filePath(blob, FileKind::Blob));
+  }
+  for (const std::uint64_t blob : active_.blobs()) wanted.insert(filePath(blob, FileKind::Blob));
+  for (const auto& [id, store] : catalog_.stores) {
+    if (store.snapshot.file != 0) {
+      wanted.insert(filePath(store.snapshot.file, FileKind::Snapshot));
+    }
+  }
+  wanted.insert(segmentPath(tail_.segment));
+  const auto names = files().list(directory_);
+  if (!names.ok()) return;
+  for (const std::string& name : names.value) {
+    const bool ours = numberIn(name, "segment-", segmentSuffix, 10) ||
+                      numberIn(name, "snapshot-", ".snap", 16) ||
+                      numberIn(name, "blob-", ".blob", 16) ||
+                      numberIn(name, "archive-", ".arch", 16) || name.ends_with(".tmp");
+    if (ours && !wanted.contains(path(name))) (void)files().remove(path(name));
+  }
+}
+
+void JournalCore::join() {
+  throwUnlessOk(appendFile_->lock(LockKind::Exclusive), "locking", path("APPEND"));
+  struct Unlock {
+    File* file;
+    ~Unlock() { (void)file->unlock(); }
+  } unlock{appendFile_.get()};
+  const std::uint64_t end = page().end.load();
+  const std::uint64_t newest = packedSegment(end);
+  const std::string name = segmentPath(newest);
+  auto opened = files().open(name, OpenMode::ReadWrite);
+  throwUnlessOk(opened, "opening", name);
+  std::array<char, sizeof(FileHeader) + sizeof(FrameHeader)> head{};
+  const auto got = opened.value->read(0, std::as_writable_bytes(std::span(head)));
+  throwUnlessOk(got, "reading", name);
+  const FileHeader header = readFileHeader({head.data(), got.value}, name, FileKind::Segment);
+  id_ = {header.journalLow, header.journalHigh};
+  idText_ = id_.text();
+  checkFileHeader({head.data(), got.value}, name, FileKind::Segment, id_, newest);
+  FrameHeader base{};
+  std::memcpy(&base, head.data() + sizeof(FileHeader), sizeof(base));
+  tail_ = Tail{};
+  tail_.segment = newest;
+  tail_.end = sizeof(FileHeader);
+  tail_.sequence = header.firstSequence - 1;
+  tail_.lastChecksum = base.previousChecksum;
+  tail_.vouched = false;
+  tail_.file = std::shared_ptr<File>(std::move(opened.value));
+  activeSegment_ = newest;
+  activeFirst_ = header.firstSequence;
+  openFiles_[newest] = tail_.file;
+  followTo(end);
+  if (page().writing.load() != 0) adoptUnpublished();
+  vouch();
+  const auto size = tail_.file->size();
+  throwUnlessOk(size, "reading the size of", name);
+  tail_.allocated = size.value;
+  tail_.writebackAt = tail_.end;
+}
+
+std::uint64_t JournalCore::sealedEnd(File& next, std::uint64_t segment) {
+  const std::string name = segmentPath(segment + 1);
+  const auto size = next.size();
+  throwUnlessOk(size, "reading the size of", name);
+  FileWindow window(next, size.value, name);
+  FrameHeader header{};
+  const auto head = window.at(sizeof(FileHeader), sizeof(header));
+  if (head.size() == sizeof(header)) std::memcpy(&header, head.data(), sizeof(header));
+  FrameView frame;
+  const auto bytes = window.at(sizeof(FileHeader), header.frameBytes);
+  Catalog catalog;
+  if (header.magic == frameMagic &&
+      parseFrame(bytes, {id_, segment + 1, sizeof(FileHeader)}, frame) == FrameCheck::Valid &&
+      bytes.size() == frame.header.frameBytes) {
+    std::uint64_t length = 0;
+    for (const SectionEntry& entry : frame.sections) length += entry.length;
+    if (catalog.decode(bytes.substr(frame.bodyOffset - sizeof(FileHeader), length))) {
+      for (const SealedFile& file : catalog.sealed) {
+        if (file.number == segment) return file.endOffset;
+      }
+    }
+  }
+  throw Corruption(
+      name, sizeof(FileHeader),
+      fmt::format("{}: its base frame does not say where segment {} ends", name, segment));
+}
+
+void JournalCore::enterSegment(std::uint64_t number, std::shared_ptr<File> file) {
+  const std::string name = segmentPath(number);
+  {
+    const std::unique_lock lock(indexMutex_);
+    sealedIndexes_[tail_.segment] = std::make_shared<SegmentIndex>(std::move(active_));
+    openFiles_[tail_.segment] = tail_.file;
+    active_ = SegmentIndex{};
+    activeSegment_ = number;
+  }
+  tail_.segment = number;
+  tail_.end = sizeof(FileHeader);
+  tail_.file = std::move(file);
+  {
+    const std::unique_lock lock(indexMutex_);
+    openFiles_[number] = tail_.file;
+  }
+  tail_.vouched = false;
+  tail_.writebackAt = 0;
+  activeFirst_ = tail_.sequence + 1;
+  const auto size = tail_.file->size();
+  throwUnlessOk(size, "reading the size of", name);
+  tail_.allocated = size.value;
+  FileWindow window(*tail_.file, size.value, name);
+  const auto head = window.at(0, sizeof(FileHeader));
+  checkFileHeader(head, name, FileKind::Segment, id_, number);
+  if (!takeFrame(window, name)) {
+    throw Corruption(name, sizeof(FileHeader), name + ": its base frame cannot be read");
+  }
+}
+
+SealedFile JournalCore::describeActive() const {
+  SealedFile file;
+  file.number = tail_.segment;
+  file.firstSequence = activeFirst_;
+  file.lastSequence = tail_.sequence;
+  file.endOffset = tail_.end;
+  file.lastChecksum = tail_.lastChecksum;
+  for (const auto& [id, sections] : active_.logs()) {
+    LogRange range;
+    range.log = static_cast<std::uint32_t>(id);
+    range.maxTimeMs = std::numeric_limits<std::int64_t>::min();
+    const auto& refs = active_.refs();
+    range.start = refs[sections.front()].base;
+    for (const std::uint32_t at : sections) {
+      range.end = refs[at].base + refs[at].count;
+      range.maxTimeMs = std::max(range.maxTimeMs, refs[at].maxTimeMs);
+      for (std::size_t piece = at;; ++piece) {
+        range.bytes += refs[piece].length;
+        if ((refs[piece].flags & sectionMore) == 0) break;
+      }
+    }
+    file.logs.push_back(range);
+  }
+  for (const auto& [id, sections] : active_.stores()) {
+    file.stores.push_back(static_cast<std::uint32_t>(id));
+  }
+  file.blobs = active_.blobs();
+  return file;
+}
+
+void JournalCore::startThread() {
+  lastFrameUs_ = lastSyncUs_ = environment_.clock->monotonicUs();
+  if (!environment_.threads) return;
+  thread_ = std::thread([this] { runThread(); });
+  cleanThread_ = std::thread([this] { runCleaner(); });
+}
+
+void JournalCore::close() noexcept {
+  {
+    const std::lock_guard guard(queueMutex_);
+    stopping_ = true;
+  }
+  queueWake_.notify_all();
+  cleanWake_.notify_all();
+  if (process_.forkedChild()) {
+    // The threads are the parent's; so is everything on disk.
+    if (thread_.joinable()) thread_.detach();
+    if (cleanThread_.joinable()) cleanThread_.detach();
+    return;
+  }
+  if (thread_.joinable()) thread_.join();
+  if (cleanThread_.joinable()) cleanThread_.join();
+  if (!opened_) return;
+  try {
+    runQueue();
+    syncTo(written());
+    bool last = true;
+    if (shared()) {
+      const auto alone = presence_->tryLock(LockKind::Exclusive);
+      last = alone.ok() && alone.value;
+    }
+    if (last) {
+      if (shared()) page().bootHash.store(0);
+      writeMark(FrameKind::Close);
+      syncTo(written());
+    }
+  } catch (...) {
+    // What a failed close leaves is what a crash leaves: the next open recovers it.
+  }
+  opened_ = false;
+}
+
+}  // namespace penstock::state

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "packed_map.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "frame.h"
+
+namespace penstock::state {
+
+namespace {
+
+constexpr std::size_t firstBlockBytes = 4096;
+constexpr std::size_t blockBytesMax = 1U << 20;  // arbitrary: few allocations, little slack
+
+}  // namespace
+
+PackedMap::PackedMap() : slots_(16, 0) {}
+PackedMap::~PackedMap() = default;
+
+std::size_t PackedMap::memoryBytes() const noexcept {
+  return blockBytes_ + slots_.size() * sizeof(std::uint64_t);
+}
+
+PackedMap::Found PackedMap::find(std::string_view key, std::string_view& value) const noexcept {
+  const std::uint64_t hash = hash64(key);
+  const std::uint64_t tag = hash & 0xffff000000000000ULL;
+  const std::size_t mask = slots_.size() - 1;
+  for (std::size_t i = hash & mask;; i = (i + 1) & mask) {
+    const std::uint64_t slot = slots_[i];
+    if (slot == 0) return Found::Absent;
+    if ((slot & 0xffff000000000000ULL) != tag) continue;
+    const Entry* entry = pointer(slot);
+    if (entry->key() == key) {
+      if (entry->tombstone()) return Found::Tombstone;
+      value = entry->value();
+      return Found::Value;
+    }
+  }
+}
+
+PackedMap::Entry* PackedMap::allocate(std::size_t keyBytes, std::size_t valueBytes) {
+  const std::size_t bytes = padded(sizeof(Entry) + keyBytes + valueBytes);
+  if (bytes > freeBytes_) {
+    const std::size_t doubled = std::clamp(blockBytes_, firstBlockBytes, blockBytesMax);
+    const std::size_t size = std::max(bytes, doubled);
+    auto block = std::make_unique_for_overwrite<char[]>(size);
+    blocks_.push_back(std::move(block));
+    blockBytes_ += size;
+    if (size > doubled) {  // an entry with a block of its own
+      return reinterpret_cast<Entry*>(blocks_.back().get());
+    }
+    free_ = blocks_.back().get();
+    freeBytes_ = size;
+  }
+  auto* entry = reinterpret_cast<Entry*>(free_);
+  free_ += bytes;
+  freeBytes_ -= bytes;
+  return entry;
+}
+
+PackedMap::Found PackedMap::write(std::string_view key, std::string_view value, bool tombstone) {
+  if ((used_ + 1) * 4 > slots_.size() * 3) grow();
+  const std::uint64_t hash = hash64(key);
+  const std::uint64_t tag = hash & 0xffff000000000000ULL;
+  const std::size_t mask = slots_.size() - 1;
+  const auto valueBits =
+      static_cast<std::uint32_t>(value.size() << 1) | static_cast<std::uint32_t>(tombstone);
+  std::size_t i = hash & mask;
+  Found before = Found::Absent;
+  for (; slots_[i] != 0; i = (i + 1) & mask) {
+    if ((slots_[i] & 0xffff000000000000ULL) != tag) continue;
+    Entry* entry = pointer(slots_[i]);
+    if (entry->key() != key) continue;
+    before = entry->tombstone() ? Found::Tombstone : Found::Value;
+    const std::size_t room = padded(sizeof(Entry) + key.size() + entry->value().size());
+    const std::size_t need = padded(sizeof(Entry) + key.size() + value.size());
+    if (room == need || tombstone) {  // in place: the counter's case
+      if (!tombstone) {
+        std::memcpy(const_cast<char*>(entry->data()) + key.size(), value.data(), value.size());
+        entry->valueBits = valueBits;
+      } else {
+        wasted_ += room - padded(sizeof(Entry) + key.size());
+        entry->valueBits = 1;
+      }
+      return before;
+    }
+    wasted_ += room;
+    break;
+  }
+  if (before != Found::Absent && wasted_ > blockBytes_ / 2 && wasted_ > blockBytesMax) {
+    // Rebuild without the replaced entries, then write as new.
+    PackedMap packed;
+    packed.slots_.assign(slots_.size(), 0);
+    forEach([&](std::string_view oldKey, std::string_view oldValue, bool dead) {
+      if (oldKey != key) packed.write(oldKey, oldValue, dead);
+    });
+    std::swap(slots_, packed.slots_);
+    std::swap(blocks_, packed.blocks_);
+    used_ = packed.used_;
+    free_ = packed.free_;
+    freeBytes_ = packed.freeBytes_;
+    blockBytes_ = packed.blockBytes_;
+    wasted_ = 0;
+    write(key, value, tombstone);
+    return before;
+  }
+  Entry* entry = allocate(key.size(), value.size());
+  entry->keyBytes = static_cast<std::uint32_t>(key.size());
+  entry->valueBits = valueBits;
+  char* data = const_cast<char*>(entry->data());
+  std::memcpy(data, key.data(), key.size());
+  if (!value.empty()) std::memcpy(data + key.size(), value.data(), value.size());
+  if (slots_[i] == 0) ++used_;
+  slots_[i] = reinterpret_cast<std::uint64_t>(entry) | tag;
+  return before;
+}
+
+void PackedMap::grow() {
+  std::vector<std::uint64_t> larger(slots_.size() * 2, 0);
+  const std::size_t mask = larger.size() - 1;
+  for (const std::uint64_t slot : slots_) {
+    if (slot == 0) continue;
+    std::size_t i = hash64(pointer(slot)->key()) & mask;
+    while (larger[i] != 0) i = (i + 1) & mask;
+    larger[i] = slot;
+  }
+  slots_ = std::move(larger);
+}
+
+}  // namespace penstock::state

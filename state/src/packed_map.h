@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace penstock::state {
+
+/// Hash table of bytes to bytes that keeps key and value of an entry together in one allocation
+/// of an arena: 8 bytes of table (at 3/4 load: 10.7) and 8 of header per entry besides its data.
+/// An erased key stays as a tombstone, because the table lies over a snapshot in which the key
+/// may live.
+///
+/// Threads: thread-compatible: one writer or many readers.
+class PackedMap {
+ public:
+  enum class Found : std::uint8_t { Absent, Value, Tombstone };
+
+  PackedMap();
+  PackedMap(const PackedMap&) = delete;
+  PackedMap& operator=(const PackedMap&) = delete;
+  ~PackedMap();
+
+  /// `value` points into the table until the next write.
+  [[nodiscard]] Found find(std::string_view key, std::string_view& value) const noexcept;
+  /// Returns what was there before.
+  Found put(std::string_view key, std::string_view value) { return write(key, value, false); }
+  Found erase(std::string_view key) { return write(key, {}, true); }
+
+  /// Calls visit(key, value, tombstone) for every entry, in no order.
+  template <typename Visit>
+  void forEach(Visit&& visit) const {
+    for (const std::uint64_t slot : slots_) {
+      if (slot == 0) continue;
+      const Entry* entry = pointer(slot);
+      visit(entry->key(), entry->value(), entry->tombstone());
+    }
+  }
+
+  [[nodiscard]] std::size_t entries() const noexcept { return used_; }  // tombstones included
+  [[nodiscard]] std::size_t memoryBytes() const noexcept;
+
+ private:
+  struct Entry {
+    std::uint32_t keyBytes;
+    std::uint32_t valueBits;  // bytes << 1 | tombstone
+    [[nodiscard]] const char* data() const noexcept {
+      return reinterpret_cast<const char*>(this + 1);
+    }
+    [[nodiscard]] std::string_view key() const noexcept { return {data(), keyBytes}; }
+    [[nodiscard]] std::string_view value() const noexcept {
+      return {data() + keyBytes, valueBits >> 1};
+    }
+    [[nodiscard]] bool tombstone() const noexcept { return (valueBits & 1) != 0; }
+  };
+
+  // A slot: 48 bits of address, 16 of the hash, so that most mismatches need no look at the key.
+  static Entry* pointer(std::uint64_t slot) noexcept {
+    return reinterpret_cast<Entry*>(slot & 0xffffffffffffULL);
+  }
+  Found write(std::string_view key, std::string_view value, bool tombstone);
+  Entry* allocate(std::size_t keyBytes, std::size_t valueBytes);
+  void grow();
+
+  std::vector<std::uint64_t> slots_;
+  std::size_t used_ = 0;
+  std::vector<std::unique_ptr<char[]>> blocks_;
+  char* free_ = nullptr;
+  std::size_t freeBytes_ = 0;
+  std::size_t blockBytes_ = 0;  // of all blocks
+  std::size_t wasted_ = 0;      // in entries that were replaced
+};
+
+}  // namespace penstock::state

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "snapshot.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <penstock/state/errors.h>
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "bytes.h"
+#include "io_errors.h"
+
+namespace penstock::state {
+
+namespace {
+
+std::uint64_t blockHash(const BlockHeader& header, std::string_view body) noexcept {
+  const std::uint64_t head = XXH3_64bits(&header, offsetof(BlockHeader, hash));
+  return XXH3_64bits_withSeed(body.data(), body.size(), head);
+}
+
+}  // namespace
+
+SnapshotWriter::SnapshotWriter(File& file, std::string path, const JournalId& journal,
+                               std::uint64_t number, std::uint32_t storeId, std::uint64_t covers,
+                               std::int64_t nowMs)
+    : file_(file), path_(std::move(path)) {
+  footer_.magic = footerMagic;
+  footer_.number = number;
+  footer_.storeId = storeId;
+  footer_.covers = covers;
+  const FileHeader header = makeFileHeader(FileKind::Snapshot, journal, number, storeId, nowMs, 0);
+  write({reinterpret_cast<const char*>(&header), sizeof(header)});
+  block_.assign(sizeof(BlockHeader), '\0');
+}
+
+void SnapshotWriter::write(std::string_view bytes) {
+  const std::array<std::span<const std::byte>, 1> pieces{asBytes(bytes)};
+  throwUnlessOk(file_.write(offset_, pieces), "writing the snapshot", path_);
+  offset_ += bytes.size();
+}
+
+void SnapshotWriter::add(std::string_view key, std::string_view value) {
+  const std::size_t need = 8 + key.size() + value.size();
+  if (!starts_.empty() && block_.size() + need > blockBytesTarget) closeBlock();
+  if (starts_.empty()) firstKey_.assign(key);
+  starts_.push_back(static_cast<std::uint32_t>(block_.size()));
+  putFixed(block_, static_cast<std::uint32_t>(key.size()));
+  putFixed(block_, static_cast<std::uint32_t>(value.size()));
+  block_.append(key);
+  block_.append(value);
+  ++footer_.entries;
+}
+
+void SnapshotWriter::closeBlock() {
+  // The starts stand at the very end, so that they can be found from the length.
+  for (const std::uint32_t start : starts_) putFixed(block_, start);
+  BlockHeader header{};
+  header.magic = blockMagic;
+  header.length = static_cast<std::uint32_t>(block_.size());
+  header.fileOffset = offset_;
+  header.number = footer_.number;
+  header.count = static_cast<std::uint32_t>(starts_.size());
+  header.hash = blockHash(header, std::string_view(block_).substr(sizeof(header)));
+  std::memcpy(block_.data(), &header, sizeof(header));
+  putFixed(index_, header.fileOffset);
+  putFixed(index_, header.length);
+  putFixed(index_, header.count);
+  putFixed(index_, header.hash);
+  putText(index_, firstKey_);
+  write(block_);
+  ++footer_.blocks;
+  block_.assign(sizeof(BlockHeader), '\0');
+  starts_.clear();
+}
+
+SnapshotFooter SnapshotWriter::finish() {
+  if (!starts_.empty()) closeBlock();
+  footer_.indexOffset = offset_;
+  footer_.indexBytes = index_.size();
+  footer_.indexHash = hash64(index_);
+  write(index_);
+  footer_.checksum =
+      hash64({reinterpret_cast<const char*>(&footer_), offsetof(SnapshotFooter, checksum)});
+  write({reinterpret_cast<const char*>(&footer_), sizeof(footer_)});
+  return footer_;
+}
+
+SnapshotReader::SnapshotReader(std::unique_ptr<File> file, std::string path,
+                               const JournalId& journal, std::uint64_t number,
+                               std::uint32_t storeId, std::uint64_t covers,
+                               std::uint64_t expectedChecksum)
+    : file_(std::move(file)), path_(std::move(path)) {
+  const auto size = file_->size();
+  throwUnlessOk(size, "reading the size of", path_);
+  std::array<char, sizeof(FileHeader)> head{};
+  const auto headRead = file_->read(0, std::as_writable_bytes(std::span(head)));
+  throwUnlessOk(headRead, "reading", path_);
+  checkFileHeader({head.data(), headRead.value}, path_, FileKind::Snapshot, journal, number);
+  if (size.value < sizeof(FileHeader) + sizeof(SnapshotFooter)) {
+    damaged(size.value, "is too short for a snapshot");
+  }
+  const std::uint64_t footerAt = size.value - sizeof(SnapshotFooter);
+  const auto footRead = file_->read(footerAt, std::as_writable_bytes(std::span(&footer_, 1)));
+  throwUnlessOk(footRead, "reading", path_);
+  const auto sum =
+      hash64({reinterpret_cast<const char*>(&footer_), offsetof(SnapshotFooter, checksum)});
+  if (footRead.value != sizeof(footer_) || footer_.magic != footerMagic ||
+      footer_.checksum != sum || sum != expectedChecksum || footer_.number != number ||
+      footer_.storeId != storeId || footer_.covers != covers) {
+    damaged(footerAt, "has a damaged footer");
+  }
+  if (footer_.indexOffset > footerAt || footer_.indexBytes != footerAt - footer_.indexOffset) {
+    damaged(footerAt, "has a footer that does not fit its size");
+  }
+  indexBytes_.resize(footer_.indexBytes);
+  const auto indexRead =
+      file_->read(footer_.indexOffset, std::as_writable_bytes(std::span(indexBytes_)));
+  throwUnlessOk(indexRead, "reading", path_);
+  if (indexRead.value != indexBytes_.size() || hash64(indexBytes_) != footer_.indexHash) {
+    damaged(footer_.indexOffset, "has a damaged index");
+  }
+  ByteReader in(indexBytes_);
+  index_.reserve(footer_.blocks);
+  while (in.ok() && !in.atEnd()) {
+    BlockRef ref{};
+    ref.offset = in.fixed<std::uint64_t>();
+    ref.length = in.fixed<std::uint32_t>();
+    ref.count = in.fixed<std::uint32_t>();
+    ref.hash = in.fixed<std::uint64_t>();
+    ref.firstKey = in.text();
+    index_.push_back(ref);
+  }
+  if (!in.ok() || index_.size() != footer_.blocks) {
+    damaged(footer_.indexOffset, "has an index that cannot be read");
+  }
+  blocks_ = std::vector<std::atomic<const char*>>(index_.size());
+  memory_ = indexBytes_.size() + index_.size() * (sizeof(BlockRef) + sizeof(void*));
+}
+
+SnapshotReader::~SnapshotReader() {
+  for (auto& slot : blocks_) delete[] slot.load(std::memory_order_relaxed);
+}
+
+void SnapshotReader::damaged(std::uint64_t offset, const char* what) const {
+  throw Corruption(path_, offset,
+                   fmt::format("{}: {} at offset {}; run `penstock state verify`, then restore a "
+                               "backup or `penstock state repair`",
+                               path_, what, offset));
+}
+
+const char* SnapshotReader::block(std::size_t number) const {
+  auto& slot = blocks_[number];
+  if (const char* bytes = slot.load(std::memory_order_acquire)) return bytes;
+  const BlockRef& ref = index_[number];
+  auto bytes = std::make_unique_for_overwrite<char[]>(ref.length);
+  const auto got =
+      file_->read(ref.offset, std::as_writable_bytes(std::span(bytes.get(), ref.length)));
+  throwUnlessOk(got, "reading a block of", path_);
+  BlockHeader header{};
+  if (got.value == ref.length && ref.length >= sizeof(header)) {
+    std::memcpy(&header, bytes.get(), sizeof(header));
+  }
+  if (header.magic != blockMagic || header.length != ref.length || header.count != ref.count ||
+      header.fileOffset != ref.offset || header.number != footer_.number ||
+      header.hash != ref.hash ||
+      blockHash(header, {bytes.get() + sizeof(header), ref.length - sizeof(header)}) !=
+          header.hash) {
+    damaged(ref.offset, "has a damaged block");
+  }
+  const char* expected = nullptr;
+  if (slot.compare_exchange_strong(expected, bytes.get(), std::memory_order_acq_rel)) {
+    memory_.fetch_add(ref.length, std::memory_order_relaxed);
+    return bytes.release();
+  }
+  return expected;  // another thread was first
+}
+
+std::string_view SnapshotReader::entryKey(const char* block, const BlockRef& ref,
+                                          std::uint32_t entry) {
+  std::uint32_t start = 0;
+  std::memcpy(&start, block + ref.length - 4 * std::size_t{ref.count - entry}, 4);
+  std::uint32_t keyBytes = 0;
+  std::memcpy(&keyBytes, block + start, 4);
+  return {block + start + 8, keyBytes};
+}
+
+std::string_view SnapshotReader::entryValue(const char* block, const BlockRef& ref,
+                                            std::uint32_t entry) {
+  std::uint32_t start = 0;
+  std::memcpy(&start, block + ref.length - 4 * std::size_t{ref.count - entry}, 4);
+  std::uint32_t keyBytes = 0;
+  std::uint32_t valueBytes = 0;
+  std::memcpy(&keyBytes, block + start, 4);
+  std::memcpy(&valueBytes, block + start + 4, 4);
+  return {block + start + 8 + keyBytes, valueBytes};
+}
+
+std::size_t SnapshotReader::blockFor(std::string_view key) const noexcept {
+  const auto after = std::upper_bound(
+      index_.begin(), index_.end(), key,
+      [](std::string_view left, const BlockRef& right) { return left < right.firstKey; });
+  return after == index_.begin() ? 0 : static_cast<std::size_t>(after - index_.begin()) - 1;
+}
+
+bool SnapshotReader::find(std::string_view key, std::string_view& value) const {
+  if (index_.empty()) return false;
+  const std::size_t number = blockFor(key);
+  const BlockRef& ref = index_[number];
+  const char* bytes = block(number);
+  std::uint32_t low = 0;
+  std::uint32_t high = ref.count;
+  while (low < high) {
+    const std::uint32_t middle = (low + high) / 2;
+    const int order = entryKey(bytes, ref, middle).compare(key);
+    if (order == 0) {
+      value = entryValue(bytes, ref, middle);
+      return true;
+    }
+    if (order < 0) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return false;
+}
+
+void SnapshotReader::verify() const {
+  for (std::size_t i = 0; i < index_.size(); ++i) (void)block(i);
+}
+
+SnapshotReader::Cursor::Cursor(const SnapshotReader& reader, std::string_view from)
+    : reader_(&reader) {
+  if (!valid()) return;
+  block_ = reader.blockFor(from);
+  while (valid() && key() < from) next();
+}
+
+std::string_view SnapshotReader::Cursor::key() const {
+  return entryKey(reader_->block(block_), reader_->index_[block_], entry_);
+}
+
+std::string_view SnapshotReader::Cursor::value() const {
+  return entryValue(reader_->block(block_), reader_->index_[block_], entry_);
+}
+
+void SnapshotReader::Cursor::next() {
+  if (++entry_ == reader_->index_[block_].count) {
+    ++block_;
+    entry_ = 0;
+  }
+}
+
+}  // namespace penstock::state

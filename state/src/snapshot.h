@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <penstock/state/file_system.h>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "frame.h"
+
+namespace penstock::state {
+
+/// In front of each block of a snapshot.
+struct BlockHeader {
+  std::uint32_t magic;       // "PBK1"
+  std::uint32_t length;      // bytes of the block, this header included
+  std::uint64_t fileOffset;  // a misdirected block fails
+  std::uint64_t number;      // of the snapshot file: a block of another file fails
+  std::uint32_t count;       // entries
+  std::uint32_t reserved;
+  std::uint64_t hash;  // XXH3-64 of the rest of the block, seeded with that of the 32 B above
+};
+static_assert(sizeof(BlockHeader) == 40);
+
+/// Last bytes of a snapshot. Its checksum is in the journal's catalog.
+struct SnapshotFooter {
+  std::uint64_t magic;  // "PSNAPFTR"
+  std::uint64_t number;
+  std::uint64_t storeId;
+  std::uint64_t covers;  // sequence up to which it holds every change
+  std::uint64_t entries;
+  std::uint64_t blocks;
+  std::uint64_t indexOffset;
+  std::uint64_t indexBytes;
+  std::uint64_t indexHash;  // the index holds the hash of each block
+  std::uint64_t checksum;   // XXH3-64 of the 72 bytes before
+};
+static_assert(sizeof(SnapshotFooter) == 80);
+
+inline constexpr std::uint32_t blockMagic = 0x314b4250;           // "PBK1"
+inline constexpr std::uint64_t footerMagic = 0x52544650414e5350;  // "PSNAPFTR"
+inline constexpr std::size_t blockBytesTarget = 16 * 1024;        // small enough to verify in 2 us
+
+/// Writes the sorted entries of a store to a new file. Throws IoError or DiskFull.
+///
+/// Threads: owned by one thread.
+class SnapshotWriter {
+ public:
+  SnapshotWriter(File& file, std::string path, const JournalId& journal, std::uint64_t number,
+                 std::uint32_t storeId, std::uint64_t covers, std::int64_t nowMs);
+  void add(std::string_view key, std::string_view value);  // in ascending order of keys
+  /// Writes index and footer; the caller syncs. Returns the footer.
+  SnapshotFooter finish();
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return offset_; }
+
+ private:
+  void closeBlock();
+  void write(std::string_view bytes);
+
+  File& file_;
+  std::string path_;
+  SnapshotFooter footer_{};
+  std::uint64_t offset_ = 0;
+  std::string block_;                  // header and entries of the open block
+  std::vector<std::uint32_t> starts_;  // of its entries
+  std::string firstKey_;
+  std::string index_;
+};
+
+/// An immutable image of a store. Opening reads footer and index; blocks are read and verified
+/// when first touched, then kept.
+///
+/// Threads: safe from any thread.
+/// Errors: Corruption naming file and offset.
+class SnapshotReader {
+ public:
+  SnapshotReader(std::unique_ptr<File> file, std::string path, const JournalId& journal,
+                 std::uint64_t number, std::uint32_t storeId, std::uint64_t covers,
+                 std::uint64_t expectedChecksum);
+  ~SnapshotReader();
+  SnapshotReader(const SnapshotReader&) = delete;
+  SnapshotReader& operator=(const SnapshotReader&) = delete;
+
+  /// `value` stays valid while the reader lives.
+  bool find(std::string_view key, std::string_view& value) const;
+  [[nodiscard]] std::uint64_t entries() const noexcept { return footer_.entries; }
+  [[nodiscard]] std::uint64_t covers() const noexcept { return footer_.covers; }
+  [[nodiscard]] std::uint64_t fileNumber() const noexcept { return footer_.number; }
+  [[nodiscard]] std::size_t memoryBytes() const noexcept {
+    return memory_.load(std::memory_order_relaxed);
+  }
+  /// Reads and verifies every block.
+  void verify() const;
+
+  /// Walks the entries in order.
+  class Cursor {
+   public:
+    Cursor(const SnapshotReader& reader, std::string_view from);
+    [[nodiscard]] bool valid() const noexcept { return block_ < reader_->index_.size(); }
+    [[nodiscard]] std::string_view key() const;
+    [[nodiscard]] std::string_view value() const;
+    void next();
+
+   private:
+    const SnapshotReader* reader_;
+    std::size_t block_ = 0;
+    std::uint32_t entry_ = 0;
+  };
+
+ private:
+  struct BlockRef {
+    std::uint64_t offset;
+    std::uint32_t length;
+    std::uint32_t count;
+    std::uint64_t hash;
+    std::string_view firstKey;  // into indexBytes_
+  };
+  [[nodiscard]] const char* block(std::size_t number) const;
+  [[nodiscard]] std::size_t blockFor(std::string_view key) const noexcept;
+  [[noreturn]] void damaged(std::uint64_t offset, const char* what) const;
+  static std::string_view entryKey(const char* block, const BlockRef& ref, std::uint32_t entry);
+  static std::string_view entryValue(const char* block, const BlockRef& ref, std::uint32_t entry);
+
+  std::unique_ptr<File> file_;
+  std::string path_;
+  SnapshotFooter footer_{};
+  std::string indexBytes_;
+  std::vector<BlockRef> index_;
+  mutable std::vector<std::atomic<const char*>> blocks_;
+  mutable std::atomic<std::size_t> memory_{0};
+};
+
+}  // namespace penstock::state

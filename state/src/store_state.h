@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <penstock/state/journal.h>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+
+#include "packed_map.h"
+#include "snapshot.h"
+
+namespace penstock::state {
+
+/// The content of a store in memory: changes since the last snapshot lie over it.
+///
+///   overlay  <- every change goes here
+///   frozen   what a snapshot in the making is written from, else null
+///   snapshot immutable file, or null
+///
+/// A key is looked for from top to bottom; the first layer that knows it, tombstone or value,
+/// decides.
+///
+/// Threads: safe from any thread.
+class StoreState {
+ public:
+  StoreState(StoreId id, std::string name, std::shared_ptr<SnapshotReader> snapshot);
+
+  [[nodiscard]] StoreId id() const noexcept { return id_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+
+  bool get(std::string_view key, std::string& value) const;
+  [[nodiscard]] bool contains(std::string_view key) const;
+  [[nodiscard]] std::uint64_t size() const;
+  void scan(std::string_view from, std::string_view to,
+            const std::function<bool(std::string_view, std::string_view)>& visit) const;
+
+  /// Applies a store section. False when its bytes are not changes.
+  [[nodiscard]] bool apply(std::string_view changes);
+
+  /// Moves the overlay to `frozen`. False when a snapshot is in the making already.
+  bool freeze();
+  /// Calls visit(key, value) for every entry of frozen over snapshot, in order of keys. False
+  /// when the store was cleared meanwhile: what was visited is then not the whole.
+  bool visitFrozen(
+      const std::function<void(std::string_view key, std::string_view value)>& visit) const;
+  /// The new snapshot takes the place of frozen and of the old one (null: empty store).
+  void installSnapshot(std::shared_ptr<SnapshotReader> snapshot);
+  /// The snapshot could not be made: frozen goes back under the overlay.
+  void thaw();
+
+  [[nodiscard]] std::uint64_t changedBytes() const;  // of changes since the last snapshot
+  [[nodiscard]] std::size_t memoryBytes() const;
+
+ private:
+  using Found = PackedMap::Found;
+  Found findLower(std::string_view key, std::string_view& value) const;
+  [[nodiscard]] Found find(std::string_view key, std::string_view& value) const;
+  void put(std::string_view key, std::string_view value);
+  void erase(std::string_view key);
+
+  const StoreId id_;
+  const std::string name_;
+
+  mutable std::shared_mutex mutex_;
+  // Guarded by mutex_.
+  std::unique_ptr<PackedMap> overlay_;
+  std::shared_ptr<const PackedMap> frozen_;
+  std::shared_ptr<SnapshotReader> snapshot_;
+  bool clearedSinceFreeze_ = false;
+  bool freezing_ = false;
+  std::uint64_t size_ = 0;
+  std::uint64_t changedBytes_ = 0;
+  std::uint64_t frozenBytes_ = 0;
+};
+
+}  // namespace penstock::state
