@@ -3,10 +3,15 @@
 
 #include <penstock/application_metrics.h>
 #include <penstock/application_options.h>
+#include <penstock/detail/build.h>
 #include <penstock/detail/topology_builder.h>
+#include <penstock/key_value_store.h>
+#include <penstock/stream.h>
+#include <penstock/stream_options.h>
 
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace penstock {
 
@@ -32,6 +37,27 @@ class Application {
   Application& operator=(const Application&) = delete;
 
   [[nodiscard]] const ApplicationOptions& options() const noexcept { return options_; }
+
+  /// The records of a topic. Errors: ConfigurationError when the topic is already read (use the
+  /// Stream twice) or is no topic name.
+  ///
+  ///     auto lines = application.stream<None, std::string_view>("lines");
+  template <typename K, typename V, SerdeFor<K> KeySerde = Serde<K>,
+            SerdeFor<V> ValueSerde = Serde<V>>
+  Stream<K, V> stream(std::string topic, StreamOptions<K, V, KeySerde, ValueSerde> options = {}) {
+    const detail::NodeId node =
+        detail::addSource<K, V>(*builder_, std::move(topic), false, std::move(options));
+    return Stream<K, V>(builder_, node, false);
+  }
+
+  /// A store for Processors; one per task. What names it in ProcessOptions::stores runs together.
+  template <typename K, typename V, SerdeFor<K> KeySerde = Serde<K>,
+            SerdeFor<V> ValueSerde = Serde<V>>
+  StoreHandle<K, V> store(StoreOptions<KeySerde, ValueSerde> options) {
+    detail::addStore<K, V>(*builder_, options.name, std::move(options.keySerde),
+                           std::move(options.valueSerde));
+    return StoreHandle<K, V>(std::move(options.name));
+  }
 
   /// The operators as text: sub-topologies, topics, stores.
   [[nodiscard]] std::string describe() const;

@@ -9,7 +9,7 @@ struct RecordInfo;
 
 template <typename K, typename V>
 class Stream;
-template <typename K, typename V>
+template <typename K, typename V, typename KeySerde, typename ValueSerde>
 class GroupedStream;
 template <typename K, typename V>
 class Table;

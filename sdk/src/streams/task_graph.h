@@ -48,7 +48,7 @@ struct ErrorHandling {
 /// `prepareCommit`, then whoever runs the task commits what was put and sent, then `committed`
 /// once reads of the TaskStores (which must then include it) can see it. Processing may go on
 /// between the two. After an error, or an abort: `rollback`, and go on from the committed
-/// positions; timers keep running, stream time is set by restoreStreamTime.
+/// positions; timers start anew, stream time is set by restoreStreamTime.
 ///
 /// Objects of user code (Processor) are made when the task is built, and made again by
 /// `rollback`: what they kept in members is gone as it would be after a crash.

@@ -38,10 +38,10 @@ class Output {
   virtual void send(std::optional<PartitionIndex> partition, const RecordView& record) = 0;
 };
 
+class Node;
+
 /// What a failing operator was doing.
 enum class Stage : std::uint8_t { Decode, Process, Encode };
-
-class Node;
 
 /// What the task gives to its operators.
 ///
@@ -50,7 +50,7 @@ class TaskServices {
  public:
   virtual ~TaskServices() = default;
   virtual StoreBase& store(std::string_view name) = 0;
-  virtual Output& output(std::string_view topic) = 0;
+  virtual Output& output(const Node& sink) = 0;          // the topic that its NodeSpec names
   [[nodiscard]] virtual std::int64_t nowMs() const = 0;  // wall clock
   virtual void schedule(const Node& node, std::chrono::milliseconds interval,
                         std::function<void(std::int64_t nowMs)> callback) = 0;
