@@ -22,6 +22,7 @@ namespace penstock::state {
 
 class Batch;
 
+/// How a LocalFileStorage is opened, shared and written.
 struct LocalFileStorageOptions {
   // Changes behaviour.
   Durability durability = Durability::Synced;  // of every write; Buffered is far quicker
