@@ -687,7 +687,7 @@ void JournalCore::roll() {
     const std::unique_lock lock(indexMutex_);
     catalog_ = std::move(sealedCatalog);
     footer = active_.encodeFooter(id_.low, oldSegment, oldEnd);
-    sealedIndexes_[oldSegment] = std::make_shared<SegmentIndex>(std::move(active_));
+    keepIndex(oldSegment, std::make_shared<SegmentIndex>(std::move(active_)));
     openFiles_[oldSegment] = oldFile;
     openFiles_[number] = file;
     active_ = SegmentIndex{};

@@ -223,6 +223,7 @@ class JournalCore {
   std::shared_ptr<const SegmentIndex> sealedIndex(const SealedFile& file);
   std::shared_ptr<File> fileOf(std::uint64_t number, FileKind kind);
   std::shared_ptr<StoreState> loadStore(std::uint32_t id);
+  void keepIndex(std::uint64_t number, std::shared_ptr<const SegmentIndex> index);
   SegmentIndex rebuildIndex(const SealedFile& sealed, File& file, const std::string& name) const;
   static FoundSection collectPieces(const SegmentIndex& index, std::uint32_t at);
   void placePieces(FoundSection& found, std::uint64_t number, FileKind kind);

@@ -622,7 +622,7 @@ void JournalCore::enterSegment(std::uint64_t number, std::shared_ptr<File> file)
   const std::string name = segmentPath(number);
   {
     const std::unique_lock lock(indexMutex_);
-    sealedIndexes_[tail_.segment] = std::make_shared<SegmentIndex>(std::move(active_));
+    keepIndex(tail_.segment, std::make_shared<SegmentIndex>(std::move(active_)));
     openFiles_[tail_.segment] = tail_.file;
     active_ = SegmentIndex{};
     activeSegment_ = number;

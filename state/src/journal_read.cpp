@@ -55,7 +55,24 @@ std::shared_ptr<const SegmentIndex> JournalCore::sealedIndex(const SealedFile& s
     index = std::make_shared<SegmentIndex>(rebuildIndex(sealed, *file, name));
   }
   const std::unique_lock lock(indexMutex_);
-  return sealedIndexes_.try_emplace(sealed.number, index).first->second;
+  keepIndex(sealed.number, index);
+  return index;
+}
+
+void JournalCore::keepIndex(std::uint64_t number, std::shared_ptr<const SegmentIndex> index) {
+  // Small frames make large indexes; those of old segments are read again when they are wanted.
+  constexpr std::size_t entriesMax = 500'000;  // 40 MB
+  sealedIndexes_[number] = std::move(index);
+  std::size_t entries = 0;
+  for (const auto& item : sealedIndexes_) entries += item.second->refs().size();
+  for (auto at = sealedIndexes_.begin(); entries > entriesMax && at != sealedIndexes_.end();) {
+    if (at->first == number) {
+      ++at;
+      continue;
+    }
+    entries -= at->second->refs().size();
+    at = sealedIndexes_.erase(at);
+  }
 }
 
 SegmentIndex JournalCore::rebuildIndex(const SealedFile& sealed, File& file,
