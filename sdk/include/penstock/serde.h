@@ -46,6 +46,7 @@ struct None {
 template <typename T>
 struct Serde;
 
+/// What an operator takes as serde of T.
 template <typename S, typename T>
 concept SerdeFor = std::copy_constructible<S> && std::default_initializable<T> &&
                    requires(const S& serde, const T& value, T& into, std::string& out) {
@@ -59,6 +60,7 @@ template <typename T>
 struct OwnedType {
   using type = T;
 };
+/// Views do not outlive a record.
 template <>
 struct OwnedType<std::string_view> {
   using type = std::string;
@@ -71,6 +73,7 @@ namespace detail {
 [[noreturn]] void throwSize(std::string_view type, std::size_t expected, std::size_t found);
 [[noreturn]] void throwAbsent(const std::string& serde);
 
+/// Fixed size, big-endian, as Kafka's own serdes.
 template <typename T>
 struct NumberSerde {
   using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
@@ -100,6 +103,7 @@ struct NumberSerde {
 
 }  // namespace detail
 
+/// The bytes as they are.
 template <>
 struct Serde<std::string> {
   static std::string name() { return "string"; }
@@ -107,6 +111,7 @@ struct Serde<std::string> {
   static void decode(std::string_view bytes, std::string& value) { value = bytes; }
 };
 
+/// The bytes as they are; valid as long as the record.
 template <>
 struct Serde<std::string_view> {
   static std::string name() { return "string"; }
@@ -114,16 +119,19 @@ struct Serde<std::string_view> {
   static void decode(std::string_view bytes, std::string_view& value) { value = bytes; }
 };
 
+/// 4 bytes, big-endian.
 template <>
 struct Serde<std::int32_t> : detail::NumberSerde<std::int32_t> {
   static std::string name() { return "int32"; }
   static void decode(std::string_view bytes, std::int32_t& value) { value = read("int32", bytes); }
 };
+/// 8 bytes, big-endian.
 template <>
 struct Serde<std::int64_t> : detail::NumberSerde<std::int64_t> {
   static std::string name() { return "int64"; }
   static void decode(std::string_view bytes, std::int64_t& value) { value = read("int64", bytes); }
 };
+/// 4 bytes, big-endian.
 template <>
 struct Serde<std::uint32_t> : detail::NumberSerde<std::uint32_t> {
   static std::string name() { return "uint32"; }
@@ -131,6 +139,7 @@ struct Serde<std::uint32_t> : detail::NumberSerde<std::uint32_t> {
     value = read("uint32", bytes);
   }
 };
+/// 8 bytes, big-endian.
 template <>
 struct Serde<std::uint64_t> : detail::NumberSerde<std::uint64_t> {
   static std::string name() { return "uint64"; }
@@ -138,17 +147,20 @@ struct Serde<std::uint64_t> : detail::NumberSerde<std::uint64_t> {
     value = read("uint64", bytes);
   }
 };
+/// 4 bytes, IEEE 754, big-endian; every NaN keeps its bits.
 template <>
 struct Serde<float> : detail::NumberSerde<float> {
   static std::string name() { return "float"; }
   static void decode(std::string_view bytes, float& value) { value = read("float", bytes); }
 };
+/// 8 bytes, IEEE 754, big-endian; every NaN keeps its bits.
 template <>
 struct Serde<double> : detail::NumberSerde<double> {
   static std::string name() { return "double"; }
   static void decode(std::string_view bytes, double& value) { value = read("double", bytes); }
 };
 
+/// One byte, 0 or 1.
 template <>
 struct Serde<bool> {
   static constexpr bool neverEmpty = true;
@@ -161,6 +173,7 @@ struct Serde<bool> {
   }
 };
 
+/// The bytes as they are.
 template <>
 struct Serde<std::vector<std::byte>> {
   static std::string name() { return "bytes"; }
@@ -173,6 +186,7 @@ struct Serde<std::vector<std::byte>> {
   }
 };
 
+/// Read from anything, written as absent.
 template <>
 struct Serde<None> {
   static std::string name() { return "none"; }
@@ -182,6 +196,7 @@ struct Serde<None> {
   static bool isAbsent(const None&) { return true; }
 };
 
+/// Absent or what T has.
 template <typename T>
 struct Serde<std::optional<T>> : Serde<T> {
   std::string name() const { return Serde<T>::name() + "?"; }

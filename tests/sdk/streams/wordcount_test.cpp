@@ -19,7 +19,7 @@ TEST(WordcountTest, CountsLowerCasedWordsOfLettersAndDigits) {
   driver.pipe("lines", None{}, "--");
   driver.pipe("lines", None{}, "don't be");
   const std::map<std::string, std::int64_t> expected{
-      {"to", 2}, {"be", 3}, {"or", 1},   {"not", 1},    {"42", 1}, {"is", 1},
+      {"to", 2},  {"be", 3},   {"or", 1},     {"not", 1}, {"42", 1}, {"is", 1},
       {"the", 1}, {"42nd", 1}, {"answer", 1}, {"don", 1}, {"t", 1}};
   EXPECT_EQ((driver.readTable<std::string, std::int64_t>("counts")), expected);
   EXPECT_EQ((driver.readStore<std::string, std::int64_t>("words")), expected);
