@@ -157,6 +157,10 @@ Decoded decode(std::string_view bytes, std::size_t depth, Value& value) {
 }  // namespace
 
 void encodeBytes(ValueTag tag, std::string_view payload, std::string& out) {
+  if (payload.size() > storedBytesMax) {  // before a copy of it is made
+    throw InvalidArgument(
+        fmt::format("the value has {} bytes; values have up to 1 GiB", payload.size()));
+  }
   out.clear();
   out.reserve(1 + payload.size());
   out.push_back(static_cast<char>(tag));

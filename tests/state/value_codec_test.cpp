@@ -94,7 +94,7 @@ Value nested(std::size_t depth) {
   return value;
 }
 
-// Bytes that are on users' disks: docs/formats.md shows them, and they never change.
+// Bytes that are on users' disks: docs/formats/values.md shows them, and they never change.
 TEST(ValueCodec, WritesTheseBytes) {
   EXPECT_EQ(hex(encoded(Value())), "01");
   EXPECT_EQ(hex(encoded(true)), "0201");
@@ -199,6 +199,16 @@ TEST(CerealCodec, OtherMembersThanStoredAreUnreadable) {
   EXPECT_EQ(decode(encoded(shop::Smaller{5}), order), Decoded::Unreadable);
   EXPECT_EQ(decodedAs<shop::Smaller>(encoded(shop::Order{})), Decoded::Unreadable);
 }
+
+// What would lose or dangle does not compile; what is asked for in the message does.
+enum class Colour { Red };
+static_assert(!Storable<char> && !Storable<wchar_t> && !Storable<char8_t>);
+static_assert(!Storable<long double> && !Storable<Colour> && !Storable<int*> && !Storable<void*>);
+static_assert(Storable<const char*> && !Readable<const char*>);
+static_assert(Storable<std::string_view> && !Readable<std::string_view>);
+static_assert(Storable<std::span<const std::byte>> && !Readable<std::span<const std::byte>>);
+static_assert(Readable<unsigned long long> && Readable<signed char> && Readable<std::uint8_t>);
+static_assert(Readable<shop::Order> && Readable<Value> && Storable<Value::Map>);
 
 // Whatever the bytes, decoding ends, and takes memory in proportion to them.
 TEST(ValueCodec, AnyBytesAreReadOrRefused) {

@@ -17,7 +17,10 @@ struct HeaderRange {
 }  // namespace
 
 MessageArray::~MessageArray() {
-  for (std::size_t i = 0; i < count_; ++i) rd_kafka_message_destroy(messages_[i]);
+  for (rd_kafka_message_t* message : messages_) {
+    if (message == nullptr) break;
+    rd_kafka_message_destroy(message);
+  }
 }
 
 void showMessages(const std::shared_ptr<MessageArray>& messages, std::size_t begin, std::size_t end,

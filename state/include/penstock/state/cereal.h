@@ -40,6 +40,7 @@ namespace detail {
 // these two work on memory and never read a length that the bytes at hand could not fill. The
 // format is that of cereal's PortableBinary on a little-endian machine, without its first byte.
 
+/// Appends a struct's members to a string.
 class StructWriter : public cereal::OutputArchive<StructWriter, cereal::AllowEmptyClassElision> {
  public:
   explicit StructWriter(std::string& out) : OutputArchive(this), out_(out) {}
@@ -51,6 +52,7 @@ class StructWriter : public cereal::OutputArchive<StructWriter, cereal::AllowEmp
   std::string& out_;
 };
 
+/// Reads a struct's members from bytes; a cereal::Exception when they don't fit.
 class StructReader : public cereal::InputArchive<StructReader, cereal::AllowEmptyClassElision> {
  public:
   explicit StructReader(std::string_view bytes) : InputArchive(this), rest_(bytes) {}
@@ -136,6 +138,7 @@ concept CerealStruct = std::is_class_v<T> && !Text<T> && !Octets<T> && !ValueLik
 
 constexpr char structEnvelopeVersion = 1;
 
+/// A struct in its envelope: tag, version, the type's name, cereal's bytes.
 template <CerealStruct T>
 struct Stored<T> {
   static constexpr std::string_view name = storedName<T>();

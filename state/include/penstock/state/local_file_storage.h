@@ -22,7 +22,8 @@ namespace penstock::state {
 
 class Batch;
 
-/// How a LocalFileStorage is opened, shared and written.
+/// How a LocalFileStorage is opened. Within a process the first opener's options for the directory
+/// count; durability and key case are each handle's own.
 struct LocalFileStorageOptions {
   // Changes behaviour.
   Durability durability = Durability::Synced;  // of every write; Buffered is far quicker
@@ -79,7 +80,7 @@ struct Updated {
 class LocalFileStorage {
  public:
   static constexpr std::size_t keyBytesMax = Commit::keyBytesMax;
-  static constexpr std::size_t valueBytesMax = std::size_t{1} << 30;  // as stored, without tag
+  static constexpr std::size_t valueBytesMax = detail::storedBytesMax;  // as stored, without tag
 
   /// $PENSTOCK_STATE_DIR, or ./state when that is unset or empty.
   [[nodiscard]] static std::string defaultDirectory();
@@ -240,9 +241,9 @@ class Batch {
 
 template <typename T>
 void LocalFileStorage::set(std::string_view key, const T& value) {
-  detail::assertStorable<std::decay_t<T>>();
+  detail::assertStorable<detail::StoredAs<T>>();
   std::string bytes;
-  detail::Stored<std::decay_t<T>>::encode(value, bytes);
+  detail::Stored<detail::StoredAs<T>>::encode(value, bytes);
   writeStored(key, bytes);
 }
 
@@ -339,10 +340,10 @@ auto LocalFileStorage::ready(Call&& call) -> std::future<std::invoke_result_t<Ca
 
 template <typename T>
 std::future<void> LocalFileStorage::setAsync(std::string_view key, const T& value) {
-  detail::assertStorable<std::decay_t<T>>();
+  detail::assertStorable<detail::StoredAs<T>>();
   std::string bytes;
   try {
-    detail::Stored<std::decay_t<T>>::encode(value, bytes);
+    detail::Stored<detail::StoredAs<T>>::encode(value, bytes);
   } catch (...) {
     return ready([] { std::rethrow_exception(std::current_exception()); });
   }
@@ -366,8 +367,8 @@ std::future<T> LocalFileStorage::getOrAsync(std::string_view key, T fallback) co
 
 template <typename T>
 void Batch::set(std::string_view key, const T& value) {
-  detail::assertStorable<std::decay_t<T>>();
-  detail::Stored<std::decay_t<T>>::encode(value, scratch_);
+  detail::assertStorable<detail::StoredAs<T>>();
+  detail::Stored<detail::StoredAs<T>>::encode(value, scratch_);
   put(key, scratch_);
 }
 

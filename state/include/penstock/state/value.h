@@ -16,7 +16,16 @@
 namespace penstock::state {
 
 /// What a Value holds, in the order of its variant. What is persisted has numbers of its own.
-enum class ValueType : std::uint8_t { Null, Bool, Int64, Double, String, Binary, List, Map };
+enum class ValueType : std::uint8_t {
+  Null = 0,
+  Bool = 1,
+  Int64 = 2,
+  Double = 3,
+  String = 4,
+  Binary = 5,
+  List = 6,
+  Map = 7,
+};
 
 /// Bytes that are no text.
 using Binary = std::vector<std::byte>;

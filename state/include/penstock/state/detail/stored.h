@@ -16,10 +16,13 @@
 #include <vector>
 
 /// How a C++ value becomes the bytes of a store, and back. The bytes are a tag and a payload that
-/// reaches to their end; docs/formats.md, "Stored values".
+/// reaches to their end; docs/formats/values.md.
 namespace penstock::state::detail {
 
 static_assert(std::endian::native == std::endian::little, "stored numbers are little-endian");
+
+/// Of a stored value, without its tag.
+inline constexpr std::size_t storedBytesMax = std::size_t{1} << 30;
 
 /// First byte of every stored value. Persisted: do not renumber.
 enum class ValueTag : std::uint8_t {
@@ -201,6 +204,10 @@ struct Stored<T> {
     return decodeValue(bytes, value);
   }
 };
+
+/// What a `const T&` argument is stored as: a literal as `const char*`.
+template <typename T>
+using StoredAs = std::decay_t<const T&>;
 
 template <typename T>
 concept Storable = requires(const T& value, std::string& out) { Stored<T>::encode(value, out); };

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Every typed error is an exception of the same name; those that Python has a word for are that
+// too (KeyNotFound is a KeyError).
+
+#include <penstock/state/errors.h>
+
+#include "register.h"
+
+namespace penstock::python {
+namespace py = pybind11;
+
+namespace {
+
+template <typename Error>
+void registerError(py::module_& module, const char* name, const char* doc,
+                   const py::object& builtin = {}) {
+  const py::object base = module.attr("Error");
+  const py::object bases = builtin ? py::object(py::make_tuple(base, builtin)) : base;
+  py::register_exception<Error>(module, name, bases).attr("__doc__") = doc;
+}
+
+py::object builtin(const char* name) { return py::module_::import("builtins").attr(name); }
+
+}  // namespace
+
+void registerErrors(py::module_& module) {
+  using namespace penstock::state;
+  // The last one registered is tried first: the base comes before what is derived from it.
+  const auto error = py::register_exception<penstock::Error>(module, "Error");
+  error.attr("__doc__") = "Base of every error that Penstock raises.";
+  // KeyError would show the message in quotes.
+  error.attr("__str__") = builtin("Exception").attr("__str__");
+
+  registerError<ConfigurationError>(module, "ConfigurationError",
+                                    "An option, address or name cannot be used as given.",
+                                    builtin("ValueError"));
+  registerError<KeyNotFound>(module, "KeyNotFound", "The key is not there.", builtin("KeyError"));
+  registerError<TypeMismatch>(module, "TypeMismatch",
+                              "The value was stored with a type that was not asked for.",
+                              builtin("TypeError"));
+  registerError<InvalidArgument>(module, "InvalidArgument", "A key or value is outside the limits.",
+                                 builtin("ValueError"));
+  registerError<Corruption>(module, "Corruption",
+                            "Durable bytes are not what was written. Nothing was changed.");
+  registerError<FormatTooNew>(module, "FormatTooNew",
+                              "The directory was written by a newer Penstock.");
+  registerError<OwnedElsewhere>(module, "OwnedElsewhere",
+                                "The directory belongs to another process, which is named.");
+  registerError<DiskFull>(module, "DiskFull", "No space. Nothing was written.", builtin("OSError"));
+  registerError<IoError>(module, "IoError", "A call of the operating system failed.",
+                         builtin("OSError"));
+  registerError<JournalFailed>(module, "JournalFailed",
+                               "A sync failed earlier: close and open again to recover.");
+  registerError<Closed>(module, "Closed", "The storage was closed, or is used in a forked child.");
+}
+
+}  // namespace penstock::python
