@@ -44,7 +44,11 @@ struct None {
 /// An absent key or value is an error unless the serde has `decodeAbsent(T&)`; it is written as
 /// absent when the serde has `isAbsent(const T&)` and that returns true.
 template <typename T>
-struct Serde;
+struct Serde {
+  static_assert(!std::same_as<T, T>,
+                "penstock::Serde: no serde for this type: include <penstock/serde_cereal.h> or "
+                "<penstock/serde_json.h>, specialise penstock::Serde, or pass one in the options");
+};
 
 /// What an operator takes as serde of T.
 template <typename S, typename T>

@@ -190,7 +190,9 @@ std::string Topology::fingerprint(const std::map<std::string, std::int32_t>& par
       }
     }
   }
-  return fmt::format("{}\n", fmt::join(lines, "\n"));
+  std::string text;
+  for (const std::string& line : lines) text += line + '\n';
+  return text;
 }
 
 namespace {
