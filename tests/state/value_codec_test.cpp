@@ -194,6 +194,13 @@ TEST(CerealCodec, RoundTripsStructs) {
   EXPECT_EQ(versioned.version, 302);
 }
 
+// The name's length reaches beyond the end, and what is there is the name.
+TEST(CerealCodec, NameLongerThanTheBytesIsRefused) {
+  std::string bytes("\x09\x01\xFF\x00", 4);
+  bytes += "shop::Order";
+  EXPECT_EQ(decodedAs<shop::Order>(bytes), Decoded::OtherType);
+}
+
 TEST(CerealCodec, OtherMembersThanStoredAreUnreadable) {
   shop::Order order;
   EXPECT_EQ(decode(encoded(shop::Smaller{5}), order), Decoded::Unreadable);

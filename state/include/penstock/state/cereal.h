@@ -168,7 +168,7 @@ struct Stored<T> {
     }
     std::memcpy(&length, rest.data() + 2, sizeof(length));
     rest.remove_prefix(2 + sizeof(length));
-    if (rest.substr(0, length) != name) return Decoded::OtherType;
+    if (length != name.size() || !rest.starts_with(name)) return Decoded::OtherType;
     rest.remove_prefix(length);
     try {
       StructReader archive(rest);
