@@ -12,9 +12,10 @@ namespace penstock::state {
 
 namespace {
 
+/// An entry of the upper layers; the views point into a layer, or see detach().
 struct Change {
-  std::string key;
-  std::string value;
+  std::string_view key;
+  std::string_view value;
   bool tombstone = false;
 };
 
@@ -27,8 +28,7 @@ std::vector<Change> collect(const PackedMap* lower, const PackedMap* upper, std:
                             std::string_view to) {
   std::vector<Change> changes;
   const auto take = [&](std::string_view key, std::string_view value, bool tombstone) {
-    if (inRange(key, from, to))
-      changes.push_back({std::string(key), std::string(value), tombstone});
+    if (inRange(key, from, to)) changes.push_back({key, value, tombstone});
   };
   if (lower != nullptr) {
     lower->forEach([&](std::string_view key, std::string_view value, bool tombstone) {
@@ -42,6 +42,25 @@ std::vector<Change> collect(const PackedMap* lower, const PackedMap* upper, std:
   std::sort(changes.begin(), changes.end(),
             [](const Change& left, const Change& right) { return left.key < right.key; });
   return changes;
+}
+
+/// Moves what `changes` point to into one buffer, so that they outlive a change of the layers.
+/// A vector and not a string: moving a short string moves its bytes.
+std::vector<char> detach(std::vector<Change>& changes) {
+  std::size_t bytes = 0;
+  for (const Change& change : changes) bytes += change.key.size() + change.value.size();
+  std::vector<char> copies;
+  copies.reserve(bytes);
+  for (Change& change : changes) {
+    const auto keep = [&](std::string_view text) {
+      const std::size_t at = copies.size();
+      copies.insert(copies.end(), text.begin(), text.end());
+      return std::string_view(copies.data() + at, text.size());
+    };
+    change.key = keep(change.key);
+    change.value = keep(change.value);
+  }
+  return copies;
 }
 
 /// Calls visit(key, value) for `changes` over `snapshot` in a range until it returns false.
@@ -61,7 +80,7 @@ void merge(const std::vector<Change>& changes, const SnapshotReader* snapshot,
       continue;
     }
     if (below() && cursor->key() == change->key) cursor->next();
-    if (!change->tombstone && !visit(std::string_view(change->key), change->value)) return;
+    if (!change->tombstone && !visit(change->key, change->value)) return;
     ++change;
   }
 }
@@ -73,7 +92,7 @@ StoreState::StoreState(StoreId id, std::string name, std::shared_ptr<SnapshotRea
       name_(std::move(name)),
       overlay_(std::make_unique<PackedMap>()),
       snapshot_(std::move(snapshot)) {
-  if (snapshot_) size_ = snapshot_->entries();
+  counting_ = !snapshot_;
 }
 
 StoreState::Found StoreState::findLower(std::string_view key, std::string_view& value) const {
@@ -104,17 +123,43 @@ bool StoreState::contains(std::string_view key) const {
 }
 
 std::uint64_t StoreState::size() const {
-  const std::shared_lock lock(mutex_);
+  {
+    const std::shared_lock lock(mutex_);
+    if (counting_) return size_;
+  }
+  const std::unique_lock lock(mutex_);
+  if (counting_) return size_;
+  size_ = snapshot_ ? snapshot_->entries() : 0;
+  const auto count = [&](bool tombstone, Found below) {
+    if (tombstone) {
+      size_ -= below == Found::Value ? 1 : 0;
+    } else {
+      size_ += below == Found::Value ? 0 : 1;
+    }
+  };
+  std::string_view value;
+  if (frozen_) {
+    frozen_->forEach([&](std::string_view key, std::string_view, bool tombstone) {
+      const bool below = snapshot_ && snapshot_->find(key, value);
+      count(tombstone, below ? Found::Value : Found::Absent);
+    });
+  }
+  overlay_->forEach([&](std::string_view key, std::string_view, bool tombstone) {
+    count(tombstone, findLower(key, value));
+  });
+  counting_ = true;
   return size_;
 }
 
 void StoreState::scan(std::string_view from, std::string_view to,
                       const std::function<bool(std::string_view, std::string_view)>& visit) const {
   std::vector<Change> changes;
+  std::vector<char> copies;
   std::shared_ptr<SnapshotReader> snapshot;
   {
     const std::shared_lock lock(mutex_);
     changes = collect(frozen_.get(), overlay_.get(), from, to);
+    copies = detach(changes);
     snapshot = snapshot_;
   }
   merge(changes, snapshot.get(), from, to, visit);
@@ -122,14 +167,14 @@ void StoreState::scan(std::string_view from, std::string_view to,
 
 void StoreState::put(std::string_view key, std::string_view value) {
   const Found before = overlay_->put(key, value);
-  if (before == Found::Value) return;
+  if (before == Found::Value || !counting_) return;
   std::string_view old;
   if (before == Found::Tombstone || findLower(key, old) != Found::Value) ++size_;
 }
 
 void StoreState::erase(std::string_view key) {
   std::string_view old;
-  if (find(key, old) == Found::Value) --size_;
+  if (counting_ && find(key, old) == Found::Value) --size_;
   overlay_->erase(key);
 }
 
@@ -149,6 +194,7 @@ bool StoreState::apply(std::string_view changes) {
         frozen_.reset();
         snapshot_.reset();
         size_ = 0;
+        counting_ = true;
         clearedSinceFreeze_ = true;
         break;
       case StoreOp::ErasePrefix: {

@@ -71,7 +71,10 @@ class StoreState {
   std::shared_ptr<SnapshotReader> snapshot_;
   bool clearedSinceFreeze_ = false;
   bool freezing_ = false;
-  std::uint64_t size_ = 0;
+  // Number of keys, if counting_. Whether a key that is new to the overlay lies below costs a
+  // look-up there, so nobody pays for it before the first size().
+  mutable std::uint64_t size_ = 0;
+  mutable bool counting_ = true;
   std::uint64_t changedBytes_ = 0;
   std::uint64_t frozenBytes_ = 0;
 };

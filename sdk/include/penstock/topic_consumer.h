@@ -60,7 +60,7 @@ class TopicConsumer {
 
   TopicConsumer(TopicConsumer&&) noexcept;
   TopicConsumer& operator=(TopicConsumer&&) noexcept;
-  /// Leaves the group as close does, but throws nothing.
+  /// Leaves the group as close does, but throws nothing and calls no listener.
   ~TopicConsumer();
 
   /// Told of partitions won and given up from now on. Set it before the first poll.

@@ -17,10 +17,7 @@ struct HeaderRange {
 }  // namespace
 
 MessageArray::~MessageArray() {
-  for (rd_kafka_message_t* message : messages_) {
-    if (message == nullptr) break;
-    rd_kafka_message_destroy(message);
-  }
+  for (std::size_t i = 0; i < count_; ++i) rd_kafka_message_destroy(messages_[i]);
 }
 
 void showMessages(const std::shared_ptr<MessageArray>& messages, std::size_t begin, std::size_t end,

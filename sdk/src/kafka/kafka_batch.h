@@ -16,12 +16,14 @@ namespace penstock::kafka {
 /// back before the client goes.
 class MessageArray {
  public:
-  /// Slots are null until filled.
   MessageArray(std::shared_ptr<Client> client, std::size_t size)
       : client_(std::move(client)), messages_(size, nullptr) {}
   ~MessageArray();
   MessageArray(const MessageArray&) = delete;
   MessageArray& operator=(const MessageArray&) = delete;
+
+  /// The first `count` slots were filled. What librdkafka left in the others is not a message.
+  void keep(std::size_t count) noexcept { count_ = count; }
 
   [[nodiscard]] rd_kafka_message_t** data() noexcept { return messages_.data(); }
   [[nodiscard]] const rd_kafka_message_t& operator[](std::size_t i) const { return *messages_[i]; }
@@ -30,6 +32,7 @@ class MessageArray {
  private:
   std::shared_ptr<Client> client_;
   std::vector<rd_kafka_message_t*> messages_;
+  std::size_t count_ = 0;
 };
 
 /// Makes `batch` show messages [begin, end) of the array, which are of one partition and no

@@ -13,8 +13,6 @@
 namespace penstock::kafka {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // librdkafka cannot read without a group id. Nothing is ever stored under this one.
 constexpr const char* noGroup = "penstock-no-group";
 
@@ -36,13 +34,21 @@ int milliCount(milliseconds timeout) {
   return static_cast<int>(std::clamp<std::int64_t>(timeout.count(), 0, 3600000));
 }
 
-milliseconds remaining(Clock::time_point deadline) {
+milliseconds remaining(std::chrono::steady_clock::time_point deadline) {
+  using Clock = std::chrono::steady_clock;
   return std::chrono::ceil<milliseconds>(
       std::max(deadline - Clock::now(), Clock::duration::zero()));
 }
 
 std::vector<TopicPartition> listOf(const std::set<TopicPartition>& partitions) {
   return {partitions.begin(), partitions.end()};
+}
+
+rd_kafka_resp_err_t firstError(const rd_kafka_topic_partition_list_t& list) {
+  for (int i = 0; i < list.cnt; ++i) {
+    if (list.elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR) return list.elems[i].err;
+  }
+  return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 }  // namespace
@@ -59,6 +65,10 @@ KafkaConsumer::KafkaConsumer(const TransportSettings& settings, const ConsumerOp
         onRebalance(event, *partitions);
       });
   queue_.reset(rd_kafka_queue_get_consumer(client_->get()));
+  char value[32] = "300000";
+  std::size_t size = sizeof(value);
+  rd_kafka_conf_get(rd_kafka_conf(client_->get()), "max.poll.interval.ms", value, &size);
+  maxPollInterval_ = milliseconds(std::stol(value));
 }
 
 KafkaConsumer::~KafkaConsumer() {
@@ -156,14 +166,15 @@ void KafkaConsumer::onRebalance(rd_kafka_resp_err_t event,
   } else {
     onRevoke();
   }
-  rd_kafka_queue_yield(queue_.get());  // so that a waiting poll looks what to do next
+  interrupt();  // so that a waiting poll looks what to do next
 }
 
 void KafkaConsumer::onRevoke() {
   runs_.clear();  // not given out: the next owner's
   std::vector<TopicPartition> given;
   for (const auto& [partition, offset] : positions_) given.push_back(partition);
-  const bool lost = rd_kafka_assignment_lost(client_->get()) != 0;
+  // A member that left because it polled too late is not always told so.
+  const bool lost = late_ || rd_kafka_assignment_lost(client_->get()) != 0;
   const auto& tell = lost ? listener_.lost : listener_.revoked;
   if (!given.empty() && tell) {
     try {
@@ -248,6 +259,12 @@ void KafkaConsumer::fetch(milliseconds timeout) {
   if (!collecting_) {
     collecting_ = std::make_shared<MessageArray>(client_, options_.batchRecordsMax);
   }
+  late_ = polled_ + maxPollInterval_ < Clock::now();
+  collect(timeout);
+  polled_ = Clock::now();
+}
+
+void KafkaConsumer::collect(milliseconds timeout) {
   rd_kafka_message_t** slots = collecting_->data();
   const std::size_t size = collecting_->size();
   std::size_t count = 0;
@@ -267,6 +284,7 @@ void KafkaConsumer::fetch(milliseconds timeout) {
 /// Turns what was collected into runs, and leaves collecting_ empty.
 void KafkaConsumer::sort(std::size_t count) {
   const std::shared_ptr<MessageArray> messages = std::exchange(collecting_, nullptr);
+  messages->keep(count);
   std::size_t first = 0;
   while (first < count) {
     const rd_kafka_message_t& message = (*messages)[first];
@@ -369,7 +387,12 @@ bool KafkaConsumer::take(RecordBatch& batch) {
 
 void KafkaConsumer::wakeup() {
   woken_ = true;
-  rd_kafka_queue_yield(queue_.get());
+  interrupt();
+}
+
+void KafkaConsumer::interrupt() {
+  const std::lock_guard lock(interruptMutex_);
+  if (!closing_) rd_kafka_queue_yield(queue_.get());
 }
 
 // ---- positions
@@ -465,19 +488,27 @@ void KafkaConsumer::seekBookmark(const TopicPartition& partition, const std::str
   seek(partition, offset);
 }
 
+// librdkafka 2.0.2 reads again from an old offset when it is told to resume what is not paused.
+
 void KafkaConsumer::pause(const std::vector<TopicPartition>& partitions) {
-  for (const TopicPartition& partition : partitions) requireOwned(partition, "pausing");
-  paused_.insert(partitions.begin(), partitions.end());
-  if (!announced_.empty()) return;  // begin does it
-  const PartitionList list = partitionList(partitions);
+  std::vector<TopicPartition> changed;
+  for (const TopicPartition& partition : partitions) {
+    requireOwned(partition, "pausing");
+    if (paused_.insert(partition).second) changed.push_back(partition);
+  }
+  if (changed.empty() || !announced_.empty()) return;  // startReading does it for those
+  const PartitionList list = partitionList(changed);
   check(rd_kafka_pause_partitions(client_->get(), list.get()), "pausing partitions");
 }
 
 void KafkaConsumer::resume(const std::vector<TopicPartition>& partitions) {
-  for (const TopicPartition& partition : partitions) requireOwned(partition, "resuming");
-  for (const TopicPartition& partition : partitions) paused_.erase(partition);
-  if (!announced_.empty()) return;
-  const PartitionList list = partitionList(partitions);
+  std::vector<TopicPartition> changed;
+  for (const TopicPartition& partition : partitions) {
+    requireOwned(partition, "resuming");
+    if (paused_.erase(partition) > 0) changed.push_back(partition);
+  }
+  if (changed.empty() || !announced_.empty()) return;
+  const PartitionList list = partitionList(changed);
   check(rd_kafka_resume_partitions(client_->get(), list.get()), "resuming partitions");
 }
 
@@ -489,16 +520,20 @@ void KafkaConsumer::commit(const std::map<TopicPartition, Offset>& positions) {
   if (positions.empty()) return;
   const std::string doing = "committing positions of group '" + options_.group + "'";
   const PartitionList list = partitionList(positions);
-  const Queue answers(rd_kafka_queue_new(client_->get()));
-  // With a queue of its own the wait is bounded; the plain call waits for the coordinator.
-  check(rd_kafka_commit_queue(client_->get(), list.get(), answers.get(), nullptr, nullptr), doing);
-  const Event answer(rd_kafka_queue_poll(answers.get(), milliCount(settings_.timeout)));
-  if (!answer) throwKafka(RD_KAFKA_RESP_ERR__TIMED_OUT, doing);
-  check(rd_kafka_event_error(answer.get()), doing);
-  const rd_kafka_topic_partition_list_t* stored = rd_kafka_event_topic_partition_list(answer.get());
-  for (int i = 0; stored != nullptr && i < stored->cnt; ++i) {
-    check(stored->elems[i].err, doing + ", " + nameOf(partitionOf(stored->elems[i])));
-  }
+  const auto failure = askAgain(settings_.timeout, [&](milliseconds left) {
+    // With a queue of its own the wait is bounded; the plain call waits for the coordinator.
+    const Queue answers(rd_kafka_queue_new(client_->get()));
+    const auto sent =
+        rd_kafka_commit_queue(client_->get(), list.get(), answers.get(), nullptr, nullptr);
+    if (sent != RD_KAFKA_RESP_ERR_NO_ERROR) return sent;
+    const Event answer(rd_kafka_queue_poll(answers.get(), milliCount(left)));
+    if (!answer) return RD_KAFKA_RESP_ERR__TIMED_OUT;
+    const auto whole = rd_kafka_event_error(answer.get());
+    const auto* stored = rd_kafka_event_topic_partition_list(answer.get());
+    if (whole != RD_KAFKA_RESP_ERR_NO_ERROR || stored == nullptr) return whole;
+    return firstError(*stored);
+  });
+  check(failure, doing);
 }
 
 std::map<TopicPartition, Offset> KafkaConsumer::committed(
@@ -511,10 +546,13 @@ std::map<TopicPartition, Offset> KafkaConsumer::committed(
   if (partitions.empty()) return result;
   const std::string doing = "asking for committed positions of group '" + options_.group + "'";
   const PartitionList list = partitionList(partitions);
-  check(rd_kafka_committed(client_->get(), list.get(), milliCount(timeout)), doing);
+  const auto failure = askAgain(timeout, [&](milliseconds left) {
+    const auto whole = rd_kafka_committed(client_->get(), list.get(), milliCount(left));
+    return whole != RD_KAFKA_RESP_ERR_NO_ERROR ? whole : firstError(*list);
+  });
+  check(failure, doing);
   for (int i = 0; i < list->cnt; ++i) {
     const TopicPartition partition = partitionOf(list->elems[i]);
-    check(list->elems[i].err, doing + ", " + nameOf(partition));
     if (list->elems[i].offset >= 0) result[partition] = Offset{list->elems[i].offset};
   }
   return result;
@@ -522,6 +560,11 @@ std::map<TopicPartition, Offset> KafkaConsumer::committed(
 
 void KafkaConsumer::close() {
   if (!client_) return;
+  {
+    // A yield would end librdkafka's own wait too early, and its destruction would wait for ever.
+    const std::lock_guard lock(interruptMutex_);
+    closing_ = true;
+  }
   // An assignment not taken up keeps librdkafka from leaving.
   if (!announced_.empty()) rd_kafka_assign(client_->get(), nullptr);
   announced_.clear();

@@ -8,6 +8,7 @@
 #include <exception>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -69,6 +70,8 @@ class KafkaConsumer final : public topics::ConsumerBackend {
     std::exception_ptr error;
   };
 
+  using Clock = std::chrono::steady_clock;
+
   Client& open();
   void requireOwned(const TopicPartition& partition, const char* doing);
   void onRebalance(rd_kafka_resp_err_t event, const rd_kafka_topic_partition_list_t& partitions);
@@ -78,11 +81,13 @@ class KafkaConsumer final : public topics::ConsumerBackend {
   std::map<TopicPartition, Offset> beginnings(const std::set<TopicPartition>& partitions);
   Offset resolve(const TopicPartition& partition, const SeekTarget& target);
   void fetch(milliseconds timeout);
+  void collect(milliseconds timeout);
   void sort(std::size_t count);
   void sortError(const rd_kafka_message_t& message);
   [[nodiscard]] bool ready() const;
   bool take(RecordBatch& batch);
   void forget();
+  void interrupt();
 
   const TransportSettings settings_;
   const ConsumerOptions options_;
@@ -100,8 +105,13 @@ class KafkaConsumer final : public topics::ConsumerBackend {
 
   std::shared_ptr<MessageArray> collecting_;  // being filled, during fetch
   std::deque<Run> runs_;
+  milliseconds maxPollInterval_{};
+  Clock::time_point polled_ = Clock::now();
+  bool late_ = false;                 // the poll under way comes later than the group allows
   std::exception_ptr listenerError_;  // thrown by the next poll
   std::atomic<bool> woken_{false};
+  std::mutex interruptMutex_;  // between wakeup and close
+  bool closing_ = false;       // guarded by interruptMutex_
 };
 
 }  // namespace penstock::kafka

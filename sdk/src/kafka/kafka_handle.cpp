@@ -6,8 +6,10 @@
 #include <penstock/log.h>
 #include <penstock/state/errors.h>
 
+#include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <thread>
 
 #include "topics/transport.h"
 
@@ -70,6 +72,22 @@ bool unreachable(rd_kafka_resp_err_t error) {
     case RD_KAFKA_RESP_ERR__RESOLVE:
     case RD_KAFKA_RESP_ERR__WAIT_COORD:
     case RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool passing(rd_kafka_resp_err_t error) {
+  switch (error) {
+    case RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION:
+    case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS:
+    case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_NOT_COORDINATOR:
+    case RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT:
+    case RD_KAFKA_RESP_ERR__WAIT_COORD:
+    case RD_KAFKA_RESP_ERR__WAIT_CACHE:
       return true;
     default:
       return false;
@@ -172,6 +190,19 @@ void check(rd_kafka_resp_err_t error, const std::string& doing) {
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) throwKafka(error, doing);
 }
 
+rd_kafka_resp_err_t askAgain(milliseconds timeout,
+                             const std::function<rd_kafka_resp_err_t(milliseconds)>& question) {
+  using Clock = std::chrono::steady_clock;
+  const auto deadline = Clock::now() + timeout;
+  milliseconds left = timeout;
+  while (true) {
+    const auto answer = question(left);
+    left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
+    if (!passing(answer) || left <= milliseconds(0)) return answer;
+    std::this_thread::sleep_for(std::min(left, milliseconds(10)));
+  }
+}
+
 Client::Client(rd_kafka_type_t type, const ClientSettings& settings, Rebalance rebalance)
     : rebalance_(std::move(rebalance)), servers_(settings.servers) {
   logVersionOnce();
@@ -228,26 +259,32 @@ std::map<TopicPartition, Offset> Client::offsetsFor(
   PartitionList list(rd_kafka_topic_partition_list_new(static_cast<int>(wanted.size())));
   for (const auto& [partition, time] : wanted) {
     rd_kafka_topic_partition_list_add(list.get(), partition.topic.c_str(),
-                                      partition.partition.value)
-        ->offset = time;
+                                      partition.partition.value);
   }
-  const std::string doing = "asking " + servers_ + " for offsets";
-  const auto failure =
-      rd_kafka_offsets_for_times(client_, list.get(), static_cast<int>(timeout.count()));
-  if (failure != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    throwKafka(failure, doing + " of " + nameOf(wanted.begin()->first));
-  }
+  const std::string doing = "asking " + servers_ + " for offsets of ";
+  TopicPartition asked = wanted.begin()->first;
+  const auto failure = askAgain(timeout, [&](milliseconds left) {
+    int i = 0;
+    for (const auto& [partition, time] : wanted) list->elems[i++].offset = time;
+    const auto whole =
+        rd_kafka_offsets_for_times(client_, list.get(), static_cast<int>(left.count()));
+    if (whole != RD_KAFKA_RESP_ERR_NO_ERROR) return whole;
+    for (i = 0; i < list->cnt; ++i) {
+      if (list->elems[i].err == RD_KAFKA_RESP_ERR_NO_ERROR) continue;
+      asked = partitionOf(list->elems[i]);
+      return list->elems[i].err;
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+  });
+  check(failure, doing + nameOf(asked));
   std::map<TopicPartition, std::int64_t> beyond;  // no record that young
   for (int i = 0; i < list->cnt; ++i) {
     const rd_kafka_topic_partition_t& entry = list->elems[i];
     const TopicPartition partition = partitionOf(entry);
-    if (entry.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      throwKafka(entry.err, doing + " of " + nameOf(partition));
-    }
     if (entry.offset >= 0) {
       result[partition] = Offset{entry.offset};
     } else if (wanted.at(partition) == RD_KAFKA_OFFSET_END) {
-      throwKafka(RD_KAFKA_RESP_ERR__STATE, doing + " of " + nameOf(partition));
+      throwKafka(RD_KAFKA_RESP_ERR__STATE, doing + nameOf(partition));
     } else {
       beyond[partition] = RD_KAFKA_OFFSET_END;
     }

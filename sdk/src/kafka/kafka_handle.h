@@ -52,6 +52,11 @@ std::exception_ptr kafkaError(rd_kafka_resp_err_t error, const std::string& doin
                              const std::string& detail = {});
 void check(rd_kafka_resp_err_t error, const std::string& doing);
 
+/// Asks again while a broker says that it is about to know better: a leader or coordinator that
+/// takes over, a topic just made. The last answer, after `timeout` at most.
+rd_kafka_resp_err_t askAgain(milliseconds timeout,
+                             const std::function<rd_kafka_resp_err_t(milliseconds left)>& question);
+
 /// One librdkafka client. Its logs go to Penstock's sink; the first one made names the version.
 ///
 /// Threads: safe from any thread, as rd_kafka_t is.

@@ -191,6 +191,7 @@ TopicConsumer& TopicConsumer::operator=(TopicConsumer&& other) noexcept {
 
 TopicConsumer::~TopicConsumer() {
   if (!impl_ || !impl_->backend) return;
+  impl_->listener = {};  // what it refers to may be gone already
   try {
     close();
   } catch (const std::exception& error) {

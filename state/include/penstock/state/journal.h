@@ -62,8 +62,9 @@ struct JournalOptions {
   std::chrono::milliseconds openTimeout{5000};  // waiting for a holder that is recovering
   // Changes performance.
   std::chrono::milliseconds syncInterval{100};     // of Buffered writes
-  std::uint64_t segmentBytes = 64ULL << 20;        // a segment is sealed beyond this
-  std::uint64_t snapshotAfterBytes = 64ULL << 20;  // of changes to one store since its last one
+  std::uint64_t segmentBytes = 32ULL << 20;        // a segment is sealed beyond this
+  std::uint64_t snapshotAfterBytes = 16ULL << 20;  // of changes to one store since its last
+                                                   // one, and at least half of its size
   std::uint64_t unsyncedBytesMax = 64ULL << 20;    // appenders wait for a sync beyond this
   std::uint64_t memoryBudgetBytes = 0;  // of stores; 0: no bound. Beyond: a typed refusal
 };
@@ -284,7 +285,8 @@ class Store {
   /// False when absent; `value` is then untouched.
   virtual bool get(std::string_view key, std::string& value) const = 0;
   [[nodiscard]] virtual bool contains(std::string_view key) const = 0;
-  /// Number of keys (exact).
+  /// Number of keys (exact). The first call after opening looks at every change since the last
+  /// snapshot.
   [[nodiscard]] virtual std::uint64_t size() const = 0;
   /// Calls `visit` for each key in [from, to) in order of bytes until it returns false; an empty
   /// `to` is no bound. Sees one consistent state; `visit` may write to the journal.

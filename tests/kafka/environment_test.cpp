@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <random>
+#include <thread>
+
+#include "tests/kafka/kafka_test.h"
+
+namespace penstock::kafka {
+namespace {
+
+std::unique_ptr<testing::KafkaBroker> theBroker;
+
+class BrokerEnvironment final : public ::testing::Environment {
+ public:
+  void SetUp() override { theBroker = std::make_unique<testing::KafkaBroker>(); }
+  void TearDown() override { theBroker.reset(); }
+};
+
+const ::testing::Environment* const environment =
+    ::testing::AddGlobalTestEnvironment(new BrokerEnvironment);
+
+}  // namespace
+
+testing::KafkaBroker& broker() { return *theBroker; }
+
+std::string freshName(const std::string& stem) {
+  static const std::string run = std::to_string(std::random_device{}());
+  static std::atomic<int> next{0};
+  return stem + "-" + run + "-" + std::to_string(next++);
+}
+
+bool eventually(const std::function<bool()>& done, std::chrono::seconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  while (!done()) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(1ms);
+  }
+  return true;
+}
+
+std::string KafkaTest::makeTopic(std::int32_t partitions, topics::TopicConfig config) {
+  const std::string name = freshName("topic");
+  config.partitions = partitions;
+  EXPECT_TRUE(transport->createTopic(name, config));
+  return name;
+}
+
+void KafkaTest::produceNumbers(const std::string& topic, std::int32_t partition, int count,
+                               int first) {
+  const auto producer = transport->producer({});
+  for (int i = first; i < first + count; ++i) {
+    const std::string value = std::to_string(i);
+    RecordView record;
+    record.value = value;
+    record.timestamp.ms = 1000 + i;
+    producer->send(topic, PartitionIndex{partition}, record, {});
+  }
+  producer->flush(30s);
+}
+
+std::map<TopicPartition, std::vector<std::string>> KafkaTest::read(
+    topics::ConsumerBackend& consumer, std::size_t count) {
+  std::map<TopicPartition, std::vector<std::string>> result;
+  RecordBatch batch;
+  const auto deadline = std::chrono::steady_clock::now() + 30s;
+  for (std::size_t had = 0; had < count;) {
+    if (std::chrono::steady_clock::now() >= deadline) {
+      ADD_FAILURE() << had << " of " << count << " records came";
+      break;
+    }
+    if (!consumer.poll(batch, 1s)) continue;
+    for (const RecordView& record : batch.records) {
+      result[batch.source].emplace_back(record.value.value_or("absent"));
+    }
+    had += batch.records.size();
+  }
+  return result;
+}
+
+std::vector<std::string> KafkaTest::readValues(topics::ConsumerBackend& consumer,
+                                               std::size_t count) {
+  auto all = read(consumer, count);
+  EXPECT_EQ(all.size(), 1U);
+  return all.empty() ? std::vector<std::string>{} : std::move(all.begin()->second);
+}
+
+std::vector<Record> KafkaTest::readToEnd(topics::ConsumerBackend& consumer,
+                                         topics::Transport& transport) {
+  std::map<TopicPartition, Offset> ends;
+  for (const TopicPartition& partition : consumer.assignment()) {
+    const auto description = transport.describeTopic(partition.topic);
+    for (const auto& each : description->partitions) {
+      if (each.partition == partition.partition) ends[partition] = each.end;
+    }
+  }
+  std::vector<Record> result;
+  RecordBatch batch;
+  EXPECT_TRUE(eventually([&] {
+    if (consumer.poll(batch, 100ms)) {
+      for (const RecordView& record : batch.records) result.push_back(record.copy());
+    }
+    return std::all_of(ends.begin(), ends.end(),
+                       [&](const auto& end) { return consumer.position(end.first) >= end.second; });
+  }));
+  return result;
+}
+
+std::vector<std::string> numbers(int first, int behind) {
+  std::vector<std::string> result;
+  for (int i = first; i < behind; ++i) result.push_back(std::to_string(i));
+  return result;
+}
+
+}  // namespace penstock::kafka
