@@ -29,6 +29,7 @@ struct Arguments {
   bool json = false;
   bool fromBeginning = false;
   bool untilEnd = false;
+  bool valuesAreInt64 = false;
   std::optional<std::int64_t> offset;
   std::optional<std::int64_t> time;
   std::optional<std::int32_t> partition;
@@ -203,6 +204,19 @@ bool allRead(TopicConsumer& consumer, const Arguments& arguments,
   });
 }
 
+/// Big-endian, as serdes write it.
+std::int64_t int64Of(const TopicPartition& source, const RecordView& record) {
+  if (record.value->size() != sizeof(std::int64_t)) {
+    throw Error(ErrorCode::FixData,
+                fmt::format("topic {} partition {} offset {}: a value of {} bytes is no int64",
+                            source.topic, source.partition.value, record.offset.value,
+                            record.value->size()));
+  }
+  std::uint64_t number = 0;
+  for (const char byte : *record.value) number = number << 8 | static_cast<unsigned char>(byte);
+  return static_cast<std::int64_t>(number);
+}
+
 void consume(const Arguments& arguments) {
   interruptOnSignals();
   const StreamingClient client = clientOf(arguments);
@@ -224,7 +238,13 @@ void consume(const Arguments& arguments) {
           next = record.offset;
           break;
         }
-        appendRecordLine(batch.source, record, arguments.format, text);
+        RecordView shown = record;
+        std::string number;
+        if (arguments.valuesAreInt64 && record.value) {
+          number = std::to_string(int64Of(batch.source, record));
+          shown.value = number;
+        }
+        appendRecordLine(batch.source, shown, arguments.format, text);
         ++printed;
       }
       print(text);
@@ -313,6 +333,12 @@ void addTopicsCommand(CLI::App& app) {
       consumed->add_option("--group", arguments->group, "share the topic with this group");
   consumed->add_option("--max", arguments->max, "end after so many records")
       ->check(CLI::Range(std::int64_t{1}, INT64_MAX));
+  consumed
+      ->add_option_function<std::string>(
+          "--value-type",
+          [arguments](const std::string& type) { arguments->valuesAreInt64 = type == "int64"; },
+          "what values are: text (default) or int64 (8 bytes, as counts are written)")
+      ->check(CLI::IsMember({"text", "int64"}));
   consumed->add_flag("--until-end", arguments->untilEnd,
                      "end when everything that is there at the start was read");
   offset->excludes(beginning)->excludes(time)->excludes(group);
