@@ -16,10 +16,9 @@ namespace penstock::detail {
 /// A hash table of entries that never move: an index of 8 bytes per slot (32 bits of hash, 32 of
 /// entry number), probed linearly, over entries in blocks.
 ///
-/// Chosen over boost::unordered_flat_map because a dirty list needs entries that stay where they
-/// are, because memory per entry is what the entry takes plus 11 to 21 bytes with no slack inside
-/// the blocks, and because growing moves 8 bytes per entry and hashes no key again
-/// (bench/hot_state_bench.cpp compares them).
+/// Chosen over boost::unordered_flat_map because a dirty list and users' pointers need entries that
+/// stay where they are, and because growing moves 8 bytes per entry and hashes no key again. The
+/// price is measured in bench/hot_state_bench.cpp: docs/decisions/hot_state.md.
 ///
 /// Invariants:
 /// 1. A slot is 0 (free) or hash << 32 | number + 1.
