@@ -18,7 +18,7 @@ namespace penstock::detail {
 ///
 /// Chosen over boost::unordered_flat_map because a dirty list and users' pointers need entries that
 /// stay where they are, and because growing moves 8 bytes per entry and hashes no key again. The
-/// price is measured in bench/hot_state_bench.cpp: docs/decisions/hot_state.md.
+/// price is measured in bench/hot_state_bench.cpp: docs/decisions/0003-hot-state-and-the-dsl.md.
 ///
 /// Invariants:
 /// 1. A slot is 0 (free) or hash << 32 | number + 1.
