@@ -30,10 +30,6 @@ ClientSettings clientSettings(const TransportSettings& settings, const ConsumerO
   return result;
 }
 
-int milliCount(milliseconds timeout) {
-  return static_cast<int>(std::clamp<std::int64_t>(timeout.count(), 0, 3600000));
-}
-
 milliseconds remaining(std::chrono::steady_clock::time_point deadline) {
   using Clock = std::chrono::steady_clock;
   return std::chrono::ceil<milliseconds>(
@@ -42,13 +38,6 @@ milliseconds remaining(std::chrono::steady_clock::time_point deadline) {
 
 std::vector<TopicPartition> listOf(const std::set<TopicPartition>& partitions) {
   return {partitions.begin(), partitions.end()};
-}
-
-rd_kafka_resp_err_t firstError(const rd_kafka_topic_partition_list_t& list) {
-  for (int i = 0; i < list.cnt; ++i) {
-    if (list.elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR) return list.elems[i].err;
-  }
-  return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 }  // namespace
@@ -130,6 +119,7 @@ void KafkaConsumer::assign(const std::vector<TopicPartition>& partitions) {
     check(rd_kafka_unsubscribe(client_->get()), "leaving group '" + options_.group + "'");
     subscribed_ = false;
   }
+  granted_.clear();
   forget();
   announced_.insert(partitions.begin(), partitions.end());
   listenerTold_ = true;  // the listener hears of the group's doings
@@ -152,7 +142,25 @@ void KafkaConsumer::forget() {
   seeks_.clear();
   positions_.clear();
   paused_.clear();
+  atEnd_.clear();
   runs_.clear();
+}
+
+void KafkaConsumer::alsoRead(const std::vector<TopicPartition>& partitions) {
+  announced_.insert(partitions.begin(), partitions.end());
+}
+
+void KafkaConsumer::announceAgain() {
+  open();
+  forget();
+  announced_ = granted_;
+  rd_kafka_queue_yield(queue_.get());
+}
+
+void KafkaConsumer::leave() {
+  if (!client_) return;
+  if (std::exchange(subscribed_, false)) rd_kafka_unsubscribe(client_->get());
+  close();
 }
 
 // ---- rebalances, on the polling thread, from inside fetch, subscribe's effects and close
@@ -161,7 +169,8 @@ void KafkaConsumer::onRebalance(rd_kafka_resp_err_t event,
                                 const rd_kafka_topic_partition_list_t& partitions) {
   if (event == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
     forget();
-    for (int i = 0; i < partitions.cnt; ++i) announced_.insert(partitionOf(partitions.elems[i]));
+    for (int i = 0; i < partitions.cnt; ++i) granted_.insert(partitionOf(partitions.elems[i]));
+    announced_ = granted_;
     if (announced_.empty()) rd_kafka_assign(client_->get(), nullptr);
   } else {
     onRevoke();
@@ -183,6 +192,7 @@ void KafkaConsumer::onRevoke() {
       listenerError_ = std::current_exception();  // must not pass through librdkafka's frames
     }
   }
+  granted_.clear();
   forget();
   rd_kafka_assign(client_->get(), nullptr);
 }
@@ -375,11 +385,13 @@ bool KafkaConsumer::take(RecordBatch& batch) {
     if (!run.messages) {
       Offset& position = positions_[run.source];
       position = std::max(position, run.next);
+      atEnd_.insert(run.source);
       continue;
     }
     showMessages(run.messages, run.begin, run.end, batch);
     batch.source = run.source;
     positions_[run.source] = batch.next;
+    if (!atEnd_.empty()) atEnd_.erase(run.source);
     return true;
   }
   return false;
@@ -423,6 +435,7 @@ void KafkaConsumer::seek(const TopicPartition& partition, const SeekTarget& targ
   }
   std::erase_if(runs_, [&](const Run& run) { return run.source == partition; });
   positions_[partition] = offset;
+  atEnd_.erase(partition);
   const PartitionList list = partitionList(std::map<TopicPartition, Offset>{{partition, offset}});
   const RdError failure(
       rd_kafka_seek_partitions(client_->get(), list.get(), milliCount(settings_.timeout)));
@@ -441,6 +454,18 @@ Offset KafkaConsumer::position(const TopicPartition& partition) {
     return seeks_.at(partition);
   }
   return positions_.at(partition);
+}
+
+std::map<TopicPartition, Offset> KafkaConsumer::positions(
+    const std::vector<TopicPartition>& partitions) {
+  std::set<TopicPartition> unknown;
+  for (const TopicPartition& partition : partitions) {
+    if (announced_.contains(partition) && !seeks_.contains(partition)) unknown.insert(partition);
+  }
+  if (!unknown.empty()) seeks_.merge(beginnings(unknown));
+  std::map<TopicPartition, Offset> result;
+  for (const TopicPartition& partition : partitions) result[partition] = position(partition);
+  return result;
 }
 
 // CLUSTER/OFFSET: the same offset in another cluster is another record.
@@ -542,20 +567,7 @@ std::map<TopicPartition, Offset> KafkaConsumer::committed(
   if (options_.group.empty()) {
     throw ConfigurationError("asking for committed positions without a group");
   }
-  std::map<TopicPartition, Offset> result;
-  if (partitions.empty()) return result;
-  const std::string doing = "asking for committed positions of group '" + options_.group + "'";
-  const PartitionList list = partitionList(partitions);
-  const auto failure = askAgain(timeout, [&](milliseconds left) {
-    const auto whole = rd_kafka_committed(client_->get(), list.get(), milliCount(left));
-    return whole != RD_KAFKA_RESP_ERR_NO_ERROR ? whole : firstError(*list);
-  });
-  check(failure, doing);
-  for (int i = 0; i < list->cnt; ++i) {
-    const TopicPartition partition = partitionOf(list->elems[i]);
-    if (list->elems[i].offset >= 0) result[partition] = Offset{list->elems[i].offset};
-  }
-  return result;
+  return client_->committed(partitions, timeout);
 }
 
 void KafkaConsumer::close() {

@@ -59,6 +59,21 @@ class KafkaConsumer final : public topics::ConsumerBackend {
                                              milliseconds timeout) override;
   void close() override;
 
+  // What the streaming runtime needs beyond a consumer's interface.
+
+  /// Reads these too, until the next rebalance. Only from inside RebalanceListener::assigned.
+  void alsoRead(const std::vector<TopicPartition>& partitions);
+  /// `position` of many in one round.
+  std::map<TopicPartition, Offset> positions(const std::vector<TopicPartition>& partitions);
+  /// Whether the last thing heard of the partition was that its end was reached.
+  [[nodiscard]] bool atEnd(const TopicPartition& partition) const {
+    return atEnd_.contains(partition);
+  }
+  /// What the group gave is announced once more by the next poll, as if it was new.
+  void announceAgain();
+  /// Gives the group's partitions up for good, also as a static member; then `close`.
+  void leave();
+
  private:
   /// Consecutive messages of one partition, not given out yet; or its end; or an error.
   struct Run {
@@ -97,11 +112,13 @@ class KafkaConsumer final : public topics::ConsumerBackend {
   RebalanceListener listener_;
   bool subscribed_ = false;
 
-  std::set<TopicPartition> announced_;
+  std::set<TopicPartition> granted_;    // what the group gave
+  std::set<TopicPartition> announced_;  // and is not read yet, with what is read beside it
   bool listenerTold_ = false;
   std::map<TopicPartition, Offset> seeks_;      // of announced partitions
   std::map<TopicPartition, Offset> positions_;  // of partitions being read
   std::set<TopicPartition> paused_;
+  std::set<TopicPartition> atEnd_;
 
   std::shared_ptr<MessageArray> collecting_;  // being filled, during fetch
   std::deque<Run> runs_;

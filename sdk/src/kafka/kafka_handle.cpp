@@ -203,8 +203,22 @@ rd_kafka_resp_err_t askAgain(milliseconds timeout,
   }
 }
 
+rd_kafka_resp_err_t firstError(const rd_kafka_topic_partition_list_t& list) {
+  for (int i = 0; i < list.cnt; ++i) {
+    if (list.elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR) return list.elems[i].err;
+  }
+  return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+int milliCount(milliseconds timeout) {
+  return static_cast<int>(std::clamp<std::int64_t>(timeout.count(), 0, 3600000));
+}
+
 Client::Client(rd_kafka_type_t type, const ClientSettings& settings, Rebalance rebalance)
     : rebalance_(std::move(rebalance)), servers_(settings.servers) {
+  if (const auto group = settings.values.find("group.id"); group != settings.values.end()) {
+    group_ = group->second;
+  }
   logVersionOnce();
   Conf conf(rd_kafka_conf_new());
   set(conf.get(), "bootstrap.servers", settings.servers);
@@ -290,6 +304,24 @@ std::map<TopicPartition, Offset> Client::offsetsFor(
     }
   }
   result.merge(offsetsFor(beyond, timeout));
+  return result;
+}
+
+std::map<TopicPartition, Offset> Client::committed(const std::vector<TopicPartition>& partitions,
+                                                   milliseconds timeout) {
+  std::map<TopicPartition, Offset> result;
+  if (partitions.empty()) return result;
+  const std::string doing = "asking for committed positions of group '" + group_ + "'";
+  const PartitionList list = partitionList(partitions);
+  const auto failure = askAgain(timeout, [&](milliseconds left) {
+    const auto whole = rd_kafka_committed(client_, list.get(), milliCount(left));
+    return whole != RD_KAFKA_RESP_ERR_NO_ERROR ? whole : firstError(*list);
+  });
+  check(failure, doing);
+  for (int i = 0; i < list->cnt; ++i) {
+    const TopicPartition partition = partitionOf(list->elems[i]);
+    if (list->elems[i].offset >= 0) result[partition] = Offset{list->elems[i].offset};
+  }
   return result;
 }
 

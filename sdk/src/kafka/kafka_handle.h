@@ -57,6 +57,10 @@ void check(rd_kafka_resp_err_t error, const std::string& doing);
 rd_kafka_resp_err_t askAgain(milliseconds timeout,
                              const std::function<rd_kafka_resp_err_t(milliseconds left)>& question);
 
+/// The first error that an entry carries.
+rd_kafka_resp_err_t firstError(const rd_kafka_topic_partition_list_t& list);
+int milliCount(milliseconds timeout);
+
 /// One librdkafka client. Its logs go to Penstock's sink; the first one made names the version.
 ///
 /// Threads: safe from any thread, as rd_kafka_t is.
@@ -80,11 +84,16 @@ class Client {
   std::map<TopicPartition, Offset> offsetsFor(const std::map<TopicPartition, std::int64_t>& wanted,
                                               milliseconds timeout);
 
+  /// What the client's group has committed; partitions without are left out.
+  std::map<TopicPartition, Offset> committed(const std::vector<TopicPartition>& partitions,
+                                             milliseconds timeout);
+
  private:
   static void onRebalance(rd_kafka_t*, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t*,
                           void* self);
   Rebalance rebalance_;
   std::string servers_;
+  std::string group_;
   rd_kafka_t* client_ = nullptr;
 };
 

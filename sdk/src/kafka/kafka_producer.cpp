@@ -211,6 +211,10 @@ void KafkaProducer::close() {
   if (failure) std::rethrow_exception(failure);
 }
 
+void KafkaProducer::abandon() {
+  if (!closed_.exchange(true)) shutDown();
+}
+
 /// What is still unsettled fails now, so that each `done` is called once.
 void KafkaProducer::shutDown() {
   rd_kafka_purge(client_->get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);

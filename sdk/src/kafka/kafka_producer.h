@@ -29,6 +29,8 @@ class KafkaProducer final : public topics::ProducerBackend {
             const RecordView& record, Done done) override;
   void flush(milliseconds timeout) override;
   void close() override;
+  /// Closes without waiting: what is not delivered yet fails, or may still arrive.
+  void abandon();
 
  private:
   struct Topic {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "kafka/kafka_backend.h"
 #include "streams/runtime/application_run.h"
 #include "streams/runtime/file_backend.h"
 #include "topics/address.h"
@@ -7,11 +8,7 @@ namespace penstock::streams {
 
 std::shared_ptr<Backend> openBackend(const ApplicationOptions& options) {
   const topics::Address address = topics::parseAddress(options.broker);
-  if (address.kafka) {
-    throw ConfigurationError("application " + options.id + " on " + options.broker +
-                             ": streams on Kafka are not there yet; topics on files are "
-                             "(file:///directory)");
-  }
+  if (address.kafka) return std::make_shared<kafka::KafkaBackend>(address.place, options);
   FileBackendOptions files;
   files.directory = address.place;
   files.durability = options.durability;

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kafka/kafka_backend.h"
+
+#include <fmt/format.h>
+#include <penstock/error.h>
+#include <penstock/log.h>
+
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "kafka/kafka_streams_worker.h"
+#include "streams/topology.h"
+#include "topics/transport.h"
+
+namespace penstock::kafka {
+namespace {
+
+// Asking the group is a round trip; whoever waits for the end asks for every task.
+constexpr std::chrono::milliseconds committedAge{50};
+
+constexpr std::string_view topologyKey = "topology";
+constexpr std::string_view clusterKey = "cluster";
+
+TransportSettings settingsOf(const std::string& servers, const ApplicationOptions& options) {
+  if (options.guarantee == Guarantee::ExactlyOnce) {
+    throw ConfigurationError(
+        fmt::format("application {} on {}: guarantee exactly-once needs the Kafka transaction "
+                    "protocol, which this version does not have; set guarantee at-least-once",
+                    options.id, options.broker));
+  }
+  if (!options.inputAddresses.empty()) {
+    throw ConfigurationError(
+        fmt::format("application {} on {}: ApplicationOptions::inputAddresses is for files only",
+                    options.id, options.broker));
+  }
+  return parseSettings(servers, options.kafka);
+}
+
+ClientSettings groupSettings(const TransportSettings& settings, const std::string& group) {
+  ClientSettings result{settings.servers, settings.values};
+  result.values["group.id"] = group;
+  return result;
+}
+
+std::shared_ptr<StreamsContext> contextOf(const std::string& servers,
+                                          const ApplicationOptions& options) {
+  auto context = std::make_shared<StreamsContext>();
+  context->settings = settingsOf(servers, options);
+  context->application = options.id;
+  context->durability = options.durability;
+  return context;
+}
+
+}  // namespace
+
+KafkaBackend::KafkaBackend(const std::string& servers, const ApplicationOptions& options)
+    : options_(options),
+      context_(contextOf(servers, options)),
+      admin_(context_->settings),
+      client_(RD_KAFKA_CONSUMER, groupSettings(context_->settings, options.id)) {}
+
+void KafkaBackend::prepare(streams::ApplicationPlan& plan) {
+  // Upstream first: a repartition topic has its partitions before its reader asks for them.
+  for (streams::SubtopologyPlan& subtopology : plan.subtopologies) {
+    if (subtopology.inputs.empty()) {
+      throw ConfigurationError("a sub-topology without an input topic");
+    }
+    subtopology.partitions = prepareInput(subtopology.inputs[0]);
+    for (const streams::InputPlan& input : subtopology.inputs) {
+      const std::int32_t count = prepareInput(input);
+      if (count == subtopology.partitions) continue;
+      throw ConfigurationError(fmt::format(
+          "topics {} and {} are read together but have {} and {} partitions: records of one key "
+          "would not meet. Repartition one of them",
+          subtopology.inputs[0].topic, input.topic, subtopology.partitions, count));
+    }
+    for (const std::size_t output : subtopology.outputs) {
+      prepareOutput(subtopology.partitions, plan.outputs[output]);
+    }
+  }
+  state::JournalOptions journal;
+  journal.sharing = state::Sharing::Shared;
+  context_->journal =
+      state::Journal::open(options_.stateDirectory + "/" + plan.application, journal);
+  context_->groupStore = context_->journal->declareStore("group");
+  checkCluster();
+  checkTopology(plan);
+  plan_ = &plan;
+}
+
+std::int32_t KafkaBackend::prepareInput(const streams::InputPlan& input) {
+  const std::int32_t count = client_.partitionsOf(input.topic, context_->settings.timeout);
+  if (count < 0) topics::throwUnknownTopic(input.topic);
+  return count;
+}
+
+void KafkaBackend::prepareOutput(std::int32_t writerPartitions, streams::OutputPlan& output) {
+  const std::int32_t wanted = output.partitions == 0 ? writerPartitions : output.partitions;
+  std::int32_t count = client_.partitionsOf(output.topic, context_->settings.timeout);
+  if (count < 0) {
+    TopicConfig config;
+    config.partitions = wanted;
+    if (output.repartition) {
+      // Records carry event time, however old or wrong: it must neither purge nor refuse them.
+      config.retentionMs = -1;
+      const std::string widest = std::to_string(std::numeric_limits<std::int64_t>::max());
+      config.extra = {{"cleanup.policy", "delete"},
+                      {"message.timestamp.before.max.ms", widest},
+                      {"message.timestamp.after.max.ms", widest}};
+    }
+    if (admin_.createTopic(output.topic, config)) {
+      log(LogLevel::Info, "kafka", "made a topic",
+          {{"topic", output.topic}, {"partitions", std::to_string(wanted)}});
+    }
+    count = wanted;
+  }
+  if (output.repartition && wanted != count) {
+    throw ConfigurationError(fmt::format(
+        "repartition topic {} on {} has {} partitions, the application asks for {}: keys would "
+        "change places and miss their state. Ask for {}, or use another application id",
+        output.topic, options_.broker, count, wanted, count));
+  }
+  output.partitions = count;
+}
+
+/// Positions are numbers in the topics of one cluster.
+void KafkaBackend::checkCluster() {
+  char* raw =
+      rd_kafka_clusterid(client_.get(), static_cast<int>(context_->settings.timeout.count()));
+  if (raw == nullptr) {
+    throwKafka(RD_KAFKA_RESP_ERR__TIMED_OUT, "asking " + options_.broker + " for its cluster id");
+  }
+  const std::string now = raw;
+  rd_kafka_mem_free(client_.get(), raw);
+  const auto group = context_->journal->store(context_->groupStore);
+  std::string before;
+  context_->journal->transact(
+      [&](state::Commit& commit) {
+        if (!group->get(clusterKey, before)) commit.put(context_->groupStore, clusterKey, now);
+      },
+      state::Durability::Buffered);
+  if (before.empty() || before == now) return;
+  throw ConfigurationError(fmt::format(
+      "the state of application {} in {} belongs to Kafka cluster {}, {} is cluster {}: its "
+      "positions mean nothing there. Use another state directory or application id",
+      options_.id, context_->journal->directory(), before, options_.broker, now));
+}
+
+void KafkaBackend::checkTopology(const streams::ApplicationPlan& plan) {
+  std::map<std::string, std::int32_t> counts;
+  for (const streams::OutputPlan& output : plan.outputs) counts[output.topic] = output.partitions;
+  for (const streams::SubtopologyPlan& subtopology : plan.subtopologies) {
+    for (const streams::InputPlan& input : subtopology.inputs) {
+      counts[input.topic] = subtopology.partitions;
+    }
+  }
+  const std::string now = plan.fingerprint(counts);
+  const auto group = context_->journal->store(context_->groupStore);
+  std::string before;
+  context_->journal->transact(
+      [&](state::Commit& commit) {
+        if (!group->get(topologyKey, before)) commit.put(context_->groupStore, topologyKey, now);
+      },
+      state::Durability::Buffered);
+  if (before.empty()) return;
+  const auto difference = streams::explainDifference(before, now);
+  if (!difference) return;
+  throw ConfigurationError(fmt::format(
+      "the topology of application {} no longer fits its state in {}:\n{}\nRestore what it was, "
+      "or begin anew under another application id",
+      plan.application, context_->journal->directory(), *difference));
+}
+
+std::unique_ptr<streams::WorkerBackend> KafkaBackend::worker(const streams::ApplicationPlan& plan,
+                                                             std::size_t) {
+  return std::make_unique<KafkaStreamsWorker>(plan, context_);
+}
+
+Offset KafkaBackend::end(const streams::InputPlan& input, PartitionIndex partition) {
+  const TopicPartition wanted{input.topic, partition};
+  return client_.offsetsFor({{wanted, RD_KAFKA_OFFSET_END}}, context_->settings.timeout).at(wanted);
+}
+
+std::optional<Offset> KafkaBackend::committed(const streams::TaskId& task, std::size_t input) {
+  const auto& subtopology = plan_->subtopologies[static_cast<std::size_t>(task.subtopology)];
+  const std::lock_guard lock(mutex_);
+  refreshCommitted();
+  const auto found = committed_.find({subtopology.inputs.at(input).topic, task.partition});
+  if (found == committed_.end()) return std::nullopt;
+  return found->second;
+}
+
+void KafkaBackend::refreshCommitted() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - committedAt_ < committedAge) return;
+  std::vector<TopicPartition> all;
+  for (const streams::SubtopologyPlan& subtopology : plan_->subtopologies) {
+    for (const streams::InputPlan& input : subtopology.inputs) {
+      for (std::int32_t p = 0; p < subtopology.partitions; ++p) all.push_back({input.topic, {p}});
+    }
+  }
+  committed_ = client_.committed(all, context_->settings.timeout);
+  committedAt_ = now;
+}
+
+}  // namespace penstock::kafka

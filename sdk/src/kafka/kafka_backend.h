@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <penstock/application_options.h>
+#include <penstock/state/journal.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "kafka/kafka_admin.h"
+#include "kafka/kafka_handle.h"
+#include "streams/runtime/backend.h"
+
+/// The Kafka backend of the runtime, at least once. Topics are the brokers'; state lives in one
+/// Shared journal, `<stateDirectory>/<application>`, of all processes on this machine.
+///
+/// 1. A commit: outputs acknowledged -> one frame of the journal with changed state and positions
+///    of the tasks that have stores, synced -> positions committed to the group. So state is
+///    exact per task, whatever dies when; outputs after the last commit repeat.
+/// 2. On assignment the positions in the journal win. Positions in the group without a store are
+///    refused: counting on from nothing would be wrong. Neither: the inputs' beginning.
+/// 3. A task that has stores is claimed in the journal, so that a member that the group has given
+///    up cannot commit any more. A worker's group.instance.id is a claimed number too: a process
+///    that was killed gets its partitions back at once.
+/// 4. Exactly once needs Kafka's transaction protocol, and is refused.
+namespace penstock::kafka {
+
+/// What the workers share; outlives them.
+struct StreamsContext {
+  TransportSettings settings;
+  std::string application;
+  state::Durability durability = state::Durability::Synced;
+  std::shared_ptr<state::Journal> journal;
+  state::StoreId groupStore;  // task/<id> -> positions, topology -> fingerprint, cluster -> its id
+};
+
+class KafkaBackend final : public streams::Backend {
+ public:
+  KafkaBackend(const std::string& servers, const ApplicationOptions& options);
+
+  void prepare(streams::ApplicationPlan& plan) override;
+  std::unique_ptr<streams::WorkerBackend> worker(const streams::ApplicationPlan& plan,
+                                                 std::size_t number) override;
+  Offset end(const streams::InputPlan& input, PartitionIndex partition) override;
+  std::optional<Offset> committed(const streams::TaskId& task, std::size_t input) override;
+
+ private:
+  std::int32_t prepareInput(const streams::InputPlan& input);
+  void prepareOutput(std::int32_t writerPartitions, streams::OutputPlan& output);
+  void checkCluster();
+  void checkTopology(const streams::ApplicationPlan& plan);
+  void refreshCommitted();
+
+  const ApplicationOptions options_;
+  std::shared_ptr<StreamsContext> context_;
+  KafkaAdmin admin_;
+  Client client_;                                   // asks for the group's positions
+  const streams::ApplicationPlan* plan_ = nullptr;  // set by prepare
+
+  std::mutex mutex_;
+  std::map<TopicPartition, Offset> committed_;           // guarded by mutex_; of a moment ago
+  std::chrono::steady_clock::time_point committedAt_{};  // guarded by mutex_
+};
+
+}  // namespace penstock::kafka

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kafka/kafka_streams_worker.h"
+
+#include <fmt/format.h>
+#include <penstock/error.h>
+#include <penstock/state/errors.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "streams/runtime/task_position_codec.h"
+
+namespace penstock::kafka {
+namespace {
+
+using streams::FetchResult;
+using streams::FileTaskStore;
+using streams::TaskId;
+using streams::TaskPosition;
+
+// A round takes this many records at most: some rounds of the tasks' slices.
+constexpr std::size_t bufferedMax = 65536;
+// An input that nobody takes from (another one of its task has nothing) is paused in time.
+// Pausing throws away what librdkafka has prefetched, so not early; both numbers are arbitrary.
+constexpr std::size_t inputPauseAt = 65536;
+constexpr std::size_t inputResumeAt = 8192;
+
+constexpr std::chrono::seconds flushTimeout{60};  // deliveries fail by themselves before
+
+ConsumerOptions consumerOptions(const StreamsContext& context, const std::string& instance) {
+  ConsumerOptions options;
+  options.group = context.application;
+  options.extra["group.instance.id"] = instance;
+  // A dead process that does not come back: its partitions wait this long.
+  if (!context.settings.values.contains("session.timeout.ms")) {
+    options.extra["session.timeout.ms"] = "10000";
+  }
+  return options;
+}
+
+}  // namespace
+
+KafkaStreamsWorker::KafkaStreamsWorker(const streams::ApplicationPlan& plan,
+                                       std::shared_ptr<StreamsContext> context)
+    : plan_(plan),
+      context_(std::move(context)),
+      group_(context_->journal->store(context_->groupStore)) {
+  std::size_t number = 0;
+  while (!instance_) {
+    instance_ = context_->journal->tryClaim("instance/" + std::to_string(number++));
+  }
+  const std::string instance =
+      fmt::format("{}-{}-{}", context_->application, context_->journal->id(), number - 1);
+  consumer_ =
+      std::make_unique<KafkaConsumer>(context_->settings, consumerOptions(*context_, instance));
+  producer_ = std::make_unique<KafkaProducer>(context_->settings, ProducerOptions{});
+  subscribe();
+}
+
+KafkaStreamsWorker::~KafkaStreamsWorker() {
+  listener_ = nullptr;
+  producer_->abandon();
+}
+
+std::string KafkaStreamsWorker::where(const TaskId& id) const {
+  return fmt::format("task {} of application {} with state in {}", id.name(), plan_.application,
+                     context_->journal->directory());
+}
+
+/// To the lead topics: the first input of each sub-topology. The same partitions of the others
+/// come along (onAssigned).
+void KafkaStreamsWorker::subscribe() {
+  std::vector<std::string> leads;
+  for (const auto& subtopology : plan_.subtopologies) {
+    leads.push_back(subtopology.inputs[0].topic);
+  }
+  RebalanceListener listener;
+  listener.assigned = [this](const auto& partitions) { onAssigned(partitions); };
+  listener.revoked = [this](const auto&) { onGone(false); };
+  listener.lost = [this](const auto&) { onGone(true); };
+  consumer_->subscribe(leads, std::move(listener));
+}
+
+std::vector<TaskId> KafkaStreamsWorker::owned() const {
+  std::vector<TaskId> ids;
+  for (const auto& [id, task] : tasks_) ids.push_back(id);
+  return ids;
+}
+
+// ---- ownership
+
+void KafkaStreamsWorker::onAssigned(const std::vector<TopicPartition>& partitions) {
+  tasks_.clear();
+  bySource_.clear();
+  buffered_ = 0;
+  std::vector<TopicPartition> sources;
+  for (const TopicPartition& lead : partitions) {
+    for (std::size_t s = 0; s < plan_.subtopologies.size(); ++s) {
+      const auto& subtopology = plan_.subtopologies[s];
+      if (subtopology.inputs[0].topic != lead.topic) continue;
+      if (lead.partition.value >= subtopology.partitions) {
+        throw ConfigurationError(fmt::format(
+            "topic {} has got more partitions than the {} it had at start: keys have changed "
+            "places. Stop all members of application {} before starting it again",
+            lead.topic, subtopology.partitions, plan_.application));
+      }
+      Task& task = tasks_[{static_cast<std::int32_t>(s), lead.partition}];
+      for (const auto& input : subtopology.inputs) {
+        Input& added = task.inputs.emplace_back();
+        added.source = {input.topic, lead.partition};
+        sources.push_back(added.source);
+      }
+    }
+  }
+  consumer_->alsoRead(sources);
+  const auto stored = consumer_->committed(sources, context_->settings.timeout);
+  for (auto& [id, task] : tasks_) {
+    task.start.task = id;
+    if (planOf(id).stores.empty()) continue;
+    std::string holder;
+    task.claim = context_->journal->tryClaim("task/" + id.name(), &holder);
+    if (!task.claim) {
+      throw state::OwnedElsewhere(where(id) + " is held by " + holder +
+                                  "; it is free when that process stops or is killed");
+    }
+    openStores(id, task);
+    if (!task.start.next.empty()) {
+      for (std::size_t i = 0; i < task.inputs.size(); ++i) {
+        consumer_->seek(task.inputs[i].source, task.start.next[i]);
+      }
+      continue;
+    }
+    for (const Input& input : task.inputs) {
+      const auto found = stored.find(input.source);
+      if (found == stored.end()) continue;
+      throw Error(ErrorCode::RestoreState,
+                  fmt::format("{}: the group stands at offset {} of topic {}, but there is no "
+                              "state here that belongs to it. Counting on from nothing would be "
+                              "wrong: restore the state directory, start it where the state is, "
+                              "or begin anew under another application id",
+                              where(id), found->second.value, input.source.topic));
+    }
+  }
+  const auto starts = consumer_->positions(sources);
+  for (auto& [id, task] : tasks_) {
+    task.start.next.clear();
+    for (Input& input : task.inputs) {
+      input.given = starts.at(input.source);
+      const auto found = stored.find(input.source);
+      input.committed = found == stored.end() ? Offset{-1} : found->second;
+      task.start.next.push_back(input.given);
+      bySource_[input.source] = &input;
+    }
+  }
+  const std::vector<TaskId> ids = owned();
+  if (listener_ != nullptr && !ids.empty()) listener_->assigned(ids);
+}
+
+/// Positions and stores of one frame: both are there, or neither.
+void KafkaStreamsWorker::openStores(const TaskId& id, Task& task) {
+  std::string bytes;
+  std::optional<streams::StoredPosition> stored;
+  if (group_->get(streams::FileLayout::taskKey(id), bytes)) {
+    stored = streams::decodePosition(bytes);
+    if (!stored) {
+      throw state::FormatTooNew(where(id) + ": its positions were written by a newer Penstock");
+    }
+    if (stored->inputs.size() != task.inputs.size()) {
+      throw ConfigurationError(fmt::format("{} has {} inputs, its stored positions have {}",
+                                           where(id), task.inputs.size(), stored->inputs.size()));
+    }
+    task.start.streamTime = stored->streamTime;
+    for (const auto& input : stored->inputs) {
+      task.start.next.push_back(Offset{static_cast<std::int64_t>(input.at.offset)});
+    }
+  }
+  state::Journal& journal = *context_->journal;
+  for (const auto& store : planOf(id).stores) {
+    const std::string name = fmt::format("{}/{}", store.name, id.partition.value);
+    std::optional<state::StoreId> found = journal.findStore(name);
+    if (!found && stored) {
+      throw Error(ErrorCode::RestoreState,
+                  fmt::format("{} has positions, but its store {} is not there: restore the state "
+                              "directory, or begin anew under another application id",
+                              where(id), name));
+    }
+    if (!found) found = journal.declareStore(name);
+    auto content = journal.store(*found);
+    if (!stored && content->size() > 0) {
+      throw Error(ErrorCode::RestoreState,
+                  fmt::format("{} has no positions, but its store {} holds {} keys: restore the "
+                              "state directory, or begin anew under another application id",
+                              where(id), name, content->size()));
+    }
+    task.stores.push_back(std::make_shared<FileTaskStore>(std::move(content), commit_));
+  }
+}
+
+void KafkaStreamsWorker::onGone(bool lost) {
+  const std::vector<TaskId> ids = owned();
+  if (listener_ != nullptr && !ids.empty()) {
+    try {
+      if (lost) {
+        listener_->lost(ids);
+      } else {
+        listener_->revoking(ids);
+      }
+    } catch (...) {
+      tasks_.clear();  // their claims too: the next owner waits for them
+      bySource_.clear();
+      throw;
+    }
+  }
+  commit_.reset();
+  tasks_.clear();
+  bySource_.clear();
+  buffered_ = 0;
+}
+
+void KafkaStreamsWorker::restart() {
+  commit_.reset();
+  tasks_.clear();
+  bySource_.clear();
+  buffered_ = 0;
+  producer_->abandon();  // it may be beyond use, and its failures are those of what is dropped
+  producer_ = std::make_unique<KafkaProducer>(context_->settings, ProducerOptions{});
+  consumer_->announceAgain();
+}
+
+void KafkaStreamsWorker::close(streams::TaskListener& listener) {
+  listener_ = &listener;
+  const std::vector<TaskId> ids = owned();
+  if (!ids.empty()) listener.revoking(ids);
+  tasks_.clear();
+  bySource_.clear();
+  producer_->close();
+  consumer_->leave();
+  listener_ = nullptr;
+}
+
+// ---- reading
+
+void KafkaStreamsWorker::poll(streams::TaskListener& listener, milliseconds timeout) {
+  listener_ = &listener;
+  struct Guard {
+    KafkaStreamsWorker& worker;
+    ~Guard() { worker.listener_ = nullptr; }
+  } const guard{*this};
+  if (timeout.count() > 0) commitEnds();
+  drain(timeout);
+  balance();
+}
+
+void KafkaStreamsWorker::drain(milliseconds timeout) {
+  RecordBatch batch;
+  bool any = false;
+  while (buffered_ < bufferedMax && consumer_->poll(batch, milliseconds(0))) {
+    keep(std::exchange(batch, {}));
+    any = true;
+  }
+  // At the bound only when a task waits for another input, whose records may come now.
+  if (!any && consumer_->poll(batch, timeout)) keep(std::move(batch));
+}
+
+void KafkaStreamsWorker::keep(RecordBatch&& batch) {
+  const auto found = bySource_.find(batch.source);
+  if (found == bySource_.end()) return;
+  Input& input = *found->second;
+  input.records += batch.records.size();
+  buffered_ += batch.records.size();
+  input.fetched.push_back(std::move(batch));
+}
+
+void KafkaStreamsWorker::balance() {
+  for (auto& [source, input] : bySource_) {
+    if (!input->paused && input->records >= inputPauseAt) {
+      consumer_->pause({source});
+      input->paused = true;
+    } else if (input->paused && input->records <= inputResumeAt) {
+      consumer_->resume({source});
+      input->paused = false;
+    }
+  }
+}
+
+TaskPosition KafkaStreamsWorker::start(const TaskId& task) { return tasks_.at(task).start; }
+
+std::shared_ptr<streams::TaskStore> KafkaStreamsWorker::store(const TaskId& task,
+                                                              std::size_t store) {
+  return tasks_.at(task).stores.at(store);
+}
+
+FetchResult KafkaStreamsWorker::fetch(const TaskId& task, std::size_t number, RecordBatch& batch) {
+  Input& input = tasks_.at(task).inputs[number];
+  if (input.fetched.empty()) {
+    batch.clear();
+    return consumer_->atEnd(input.source) ? FetchResult::AtEnd : FetchResult::Pending;
+  }
+  batch = std::move(input.fetched.front());
+  input.fetched.pop_front();
+  input.records -= batch.records.size();
+  buffered_ -= batch.records.size();
+  input.given = batch.next;
+  return FetchResult::Records;
+}
+
+// ---- writing
+
+void KafkaStreamsWorker::output(std::size_t output, PartitionIndex partition,
+                                const RecordView& record) {
+  producer_->send(plan_.outputs[output].topic, partition, record, {});
+}
+
+void KafkaStreamsWorker::commit(std::span<const TaskPosition> positions) {
+  producer_->flush(flushTimeout);
+  bool stateful = false;
+  std::map<TopicPartition, Offset> group;
+  for (const TaskPosition& position : positions) {
+    Task& task = tasks_.at(position.task);
+    for (std::size_t i = 0; i < task.inputs.size(); ++i) {
+      group[task.inputs[i].source] = position.next[i];
+    }
+    if (!task.claim) continue;
+    stateful = true;
+    streams::StoredPosition stored{position.streamTime, {}};
+    for (const Offset& next : position.next) {
+      stored.inputs.emplace_back().at.offset = static_cast<std::uint64_t>(next.value);
+    }
+    encoded_.clear();
+    streams::encodePosition(stored, encoded_);
+    commit_.put(context_->groupStore, streams::FileLayout::taskKey(position.task), encoded_);
+    commit_.require(*task.claim);
+  }
+  if (stateful) context_->journal->commit(commit_, context_->durability);
+  consumer_->commit(group);
+  for (const auto& [source, next] : group) bySource_.at(source)->committed = next;
+}
+
+/// Behind the last record may stand control records of transactions. They change nothing here,
+/// but who waits for the end compares with what the group has committed.
+void KafkaStreamsWorker::commitEnds() {
+  std::map<TopicPartition, Offset> ends;
+  for (const auto& [source, input] : bySource_) {
+    if (input->committed != input->given || !input->fetched.empty()) continue;
+    if (!consumer_->atEnd(source)) continue;
+    const Offset end = consumer_->position(source);
+    if (end > input->committed) ends[source] = end;
+  }
+  if (ends.empty()) return;
+  consumer_->commit(ends);
+  for (const auto& [source, end] : ends) {
+    bySource_.at(source)->committed = bySource_.at(source)->given = end;
+  }
+}
+
+}  // namespace penstock::kafka

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "kafka/kafka_backend.h"
+#include "kafka/kafka_consumer.h"
+#include "kafka/kafka_producer.h"
+#include "streams/runtime/file_worker.h"
+
+/// One worker of the Kafka backend (kafka_backend.h).
+namespace penstock::kafka {
+
+/// Only `poll` and `close` talk to the consumer's queue, so that partitions come and go between
+/// the tasks' steps and never inside one; what is fetched was taken from it before.
+class KafkaStreamsWorker final : public streams::WorkerBackend {
+ public:
+  KafkaStreamsWorker(const streams::ApplicationPlan& plan, std::shared_ptr<StreamsContext> context);
+  ~KafkaStreamsWorker() override;
+
+  void poll(streams::TaskListener& listener, milliseconds timeout) override;
+  void wakeup() override { consumer_->wakeup(); }
+  streams::TaskPosition start(const streams::TaskId& task) override;
+  std::shared_ptr<streams::TaskStore> store(const streams::TaskId& task,
+                                            std::size_t store) override;
+  streams::FetchResult fetch(const streams::TaskId& task, std::size_t input,
+                             RecordBatch& batch) override;
+  void output(std::size_t output, PartitionIndex partition, const RecordView& record) override;
+  [[nodiscard]] std::size_t pendingBytes() const noexcept override { return 0; }  // sent at once
+  void commit(std::span<const streams::TaskPosition> positions) override;
+  bool settled() override { return true; }
+  void settle() override {}
+  void restart() override;
+  void close(streams::TaskListener& listener) override;
+
+ private:
+  struct Input {
+    TopicPartition source;
+    std::deque<RecordBatch> fetched;  // taken from the consumer, not by the task yet
+    std::size_t records = 0;          // in them
+    bool paused = false;
+    Offset given;      // behind what the task was given
+    Offset committed;  // behind what the group has stored
+  };
+  struct Task {
+    std::unique_ptr<state::Claim> claim;  // null without stores
+    streams::TaskPosition start;
+    std::vector<Input> inputs;
+    std::vector<std::shared_ptr<streams::FileTaskStore>> stores;
+  };
+
+  [[nodiscard]] const streams::SubtopologyPlan& planOf(const streams::TaskId& id) const {
+    return plan_.subtopologies[static_cast<std::size_t>(id.subtopology)];
+  }
+  [[nodiscard]] std::string where(const streams::TaskId& id) const;
+  void subscribe();
+  void onAssigned(const std::vector<TopicPartition>& partitions);
+  void onGone(bool lost);
+  void openStores(const streams::TaskId& id, Task& task);
+  void drain(milliseconds timeout);
+  void keep(RecordBatch&& batch);
+  void balance();
+  void commitEnds();
+  std::vector<streams::TaskId> owned() const;
+
+  const streams::ApplicationPlan& plan_;
+  std::shared_ptr<StreamsContext> context_;
+  std::shared_ptr<state::Store> group_;
+  state::Commit commit_;
+  std::unique_ptr<state::Claim> instance_;  // of this worker's number; before the consumer
+  std::unique_ptr<KafkaConsumer> consumer_;
+  std::unique_ptr<KafkaProducer> producer_;
+  streams::TaskListener* listener_ = nullptr;  // during poll and close
+  std::map<streams::TaskId, Task> tasks_;
+  std::map<TopicPartition, Input*> bySource_;  // into tasks_
+  std::size_t buffered_ = 0;                   // records taken and not fetched
+  std::string encoded_;                        // kept for its buffer
+};
+
+}  // namespace penstock::kafka
