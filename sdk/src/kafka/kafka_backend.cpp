@@ -87,6 +87,32 @@ void KafkaBackend::prepare(streams::ApplicationPlan& plan) {
   checkCluster();
   checkTopology(plan);
   plan_ = &plan;
+  checkState();
+}
+
+/// Each task is checked when it is assigned; with nothing here at all, no time need pass.
+void KafkaBackend::checkState() {
+  const auto group = context_->journal->store(context_->groupStore);
+  for (std::size_t s = 0; s < plan_->subtopologies.size(); ++s) {
+    const streams::SubtopologyPlan& subtopology = plan_->subtopologies[s];
+    if (subtopology.stores.empty()) continue;
+    const std::string& topic = subtopology.inputs[0].topic;
+    for (std::int32_t p = 0; p < subtopology.partitions; ++p) {
+      const streams::TaskId task{static_cast<std::int32_t>(s), {p}};
+      if (group->contains(streams::FileLayout::taskKey(task))) return;
+    }
+    for (std::int32_t p = 0; p < subtopology.partitions; ++p) {
+      const auto stands = committed({static_cast<std::int32_t>(s), {p}}, 0);
+      if (!stands) continue;
+      throw Error(
+          ErrorCode::RestoreState,
+          fmt::format("application {}: its group stands at offset {} of topic {} partition "
+                      "{}, but {} holds no state of it. Counting on from nothing would be "
+                      "wrong: restore the state directory, start it where the state is, or "
+                      "begin anew under another application id",
+                      options_.id, stands->value, topic, p, context_->journal->directory()));
+    }
+  }
 }
 
 std::int32_t KafkaBackend::prepareInput(const streams::InputPlan& input) {

@@ -52,6 +52,7 @@ class KafkaBackend final : public streams::Backend {
   void prepareOutput(std::int32_t writerPartitions, streams::OutputPlan& output);
   void checkCluster();
   void checkTopology(const streams::ApplicationPlan& plan);
+  void checkState();
   void refreshCommitted();
 
   const ApplicationOptions options_;

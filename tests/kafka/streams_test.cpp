@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <penstock/application.h>
+#include <penstock/error.h>
+#include <penstock/state/errors.h>
+
+#include <filesystem>
+
+#include "tests/kafka/kafka_test.h"
+#include "tests/support/build_paths.h"
+#include "tests/support/subprocess.h"
+#include "tests/support/temporary_directory.h"
+
+namespace penstock::kafka {
+namespace {
+
+using ::testing::HasSubstr;
+
+/// The wordcount sample against the broker: as a program of its own, so that it can be killed.
+class KafkaStreams : public KafkaTest {
+ protected:
+  const std::string input = makeTopic(2);
+  const std::string output = makeTopic(2);
+  const std::string id = freshName("wordcount");
+  testing::TemporaryDirectory state;
+
+  std::vector<std::string> command(const std::string& guarantee = "at-least-once") {
+    return {testing::buildDirectory() + "/samples/wordcount",
+            "--broker",
+            broker().address(),
+            "--input",
+            input,
+            "--output",
+            output,
+            "--state",
+            state.path(),
+            "--guarantee",
+            guarantee,
+            "--commit-interval",
+            "20"};
+  }
+  std::vector<std::string> untilEnd() {
+    auto arguments = command();
+    arguments.emplace_back("--until-end");
+    return arguments;
+  }
+  std::vector<std::string> environment() { return {"PENSTOCK_APPLICATION_ID=" + id}; }
+
+  /// Lines "w0 w1", "w1 w2", ... over 50 words, alternating between the partitions.
+  void produceLines(int count, int first = 0) {
+    const auto producer = transport->producer({});
+    for (int i = first; i < first + count; ++i) {
+      const std::string line =
+          "w" + std::to_string(i % 50) + " w" + std::to_string((i + 1) % 50) + "\n";
+      RecordView record;
+      record.value = line;
+      record.timestamp.ms = 1000 + i;
+      producer->send(input, PartitionIndex{i % 2}, record, {});
+    }
+    producer->close();
+  }
+
+  /// The highest count of each word in the output.
+  std::map<std::string, std::int64_t> counts() {
+    const auto consumer = transport->consumer({});
+    consumer->assign({{output, {0}}, {output, {1}}});
+    std::map<std::string, std::int64_t> result;
+    for (const Record& record : readToEnd(*consumer, *transport)) {
+      std::int64_t value = 0;
+      for (const char byte : *record.value) {
+        value = static_cast<std::int64_t>(static_cast<std::uint64_t>(value) << 8U) |
+                static_cast<unsigned char>(byte);
+      }
+      result[*record.key] = std::max(result[*record.key], value);
+    }
+    return result;
+  }
+  static std::map<std::string, std::int64_t> expected(int lines) {
+    std::map<std::string, std::int64_t> result;
+    for (int i = 0; i < lines; ++i) {
+      ++result["w" + std::to_string(i % 50)];
+      ++result["w" + std::to_string((i + 1) % 50)];
+    }
+    return result;
+  }
+};
+
+TEST_F(KafkaStreams, countsToTheEndAndGoesOnFromThere) {
+  produceLines(1000);
+  const auto first = testing::Subprocess(untilEnd(), environment()).wait();
+  ASSERT_EQ(first.exitCode, 0) << first.err;
+  EXPECT_EQ(counts(), expected(1000));
+  produceLines(500, 1000);
+  const auto second = testing::Subprocess(untilEnd(), environment()).wait();
+  ASSERT_EQ(second.exitCode, 0) << second.err;
+  EXPECT_EQ(counts(), expected(1500));
+  const auto group = transport->consumer({.group = id});
+  const auto stored = group->committed({{input, {0}}, {input, {1}}}, 10s);
+  ASSERT_EQ(stored.size(), 2U);
+  EXPECT_EQ(stored.at({input, {0}}).value, 750);
+}
+
+TEST_F(KafkaStreams, exactlyOnceIsRefusedByName) {
+  const auto ended = testing::Subprocess(command("exactly-once"), environment()).wait();
+  EXPECT_NE(ended.exitCode, 0);
+  EXPECT_THAT(ended.err, HasSubstr("needs the Kafka transaction protocol, which this version does "
+                                   "not have; set guarantee at-least-once"));
+}
+
+TEST_F(KafkaStreams, committedPositionsWithoutTheStateAreRefused) {
+  produceLines(100);
+  ASSERT_EQ(testing::Subprocess(untilEnd(), environment()).wait().exitCode, 0);
+  std::filesystem::remove_all(state.path());
+  std::filesystem::create_directory(state.path());
+  const auto ended = testing::Subprocess(untilEnd(), environment()).wait();
+  EXPECT_NE(ended.exitCode, 0);
+  EXPECT_THAT(ended.err, HasSubstr("Counting on from nothing would be wrong"));
+  EXPECT_EQ(counts(), expected(100));
+}
+
+TEST_F(KafkaStreams, aStatelessApplicationGoesOnWhereTheGroupStands) {
+  const std::string stateless = freshName("stateless");
+  const std::string numbersTopic = makeTopic(2);
+  const std::string sums = makeTopic(2);
+  ApplicationOptions options;
+  options.id = stateless;
+  options.broker = broker().address();
+  options.stateDirectory = state.path();
+  options.guarantee = Guarantee::AtLeastOnce;
+  options.untilEnd = true;
+  options.handleSignals = false;
+  for (int i = 0; i < 3; ++i) {
+    produceNumbers(numbersTopic, 0, 1000, i * 1000);
+    Application application(options);
+    application.stream<None, std::string_view>(numbersTopic).to(sums);
+    application.run();
+  }
+  EXPECT_EQ(transport->describeTopic(sums)->partitions[0].end.value +
+                transport->describeTopic(sums)->partitions[1].end.value,
+            3000);
+}
+
+TEST_F(KafkaStreams, aKilledProcessGetsItsPartitionsBackAndLosesNothing) {
+  produceLines(2000);
+  for (int round = 0; round < 3; ++round) {
+    testing::Subprocess program(command(), environment());
+    const std::int64_t before = transport->describeTopic(output)->partitions[0].end.value;
+    produceLines(200, 2000 + round * 200);
+    ASSERT_TRUE(eventually([&] {
+      return transport->describeTopic(output)->partitions[0].end.value > before;
+    })) << program.err();
+    program.kill9();
+  }
+  const auto last = testing::Subprocess(untilEnd(), environment()).wait();
+  ASSERT_EQ(last.exitCode, 0) << last.err;
+  const auto found = counts();
+  for (const auto& [word, count] : expected(2600)) {
+    EXPECT_GE(found.at(word), count) << word;  // at least once
+  }
+}
+
+TEST_F(KafkaStreams, anUnknownInputIsRefusedByName) {
+  auto arguments = command();
+  arguments[4] = freshName("missing");
+  const auto ended = testing::Subprocess(arguments, environment()).wait();
+  EXPECT_NE(ended.exitCode, 0);
+  EXPECT_THAT(ended.err, HasSubstr(arguments[4]));
+}
+
+}  // namespace
+}  // namespace penstock::kafka
