@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <atomic>
 #include <random>
-#include <thread>
 
 #include "tests/kafka/kafka_test.h"
 
@@ -30,15 +29,6 @@ std::string freshName(const std::string& stem) {
   static const std::string run = std::to_string(std::random_device{}());
   static std::atomic<int> next{0};
   return stem + "-" + run + "-" + std::to_string(next++);
-}
-
-bool eventually(const std::function<bool()>& done, std::chrono::seconds patience) {
-  const auto deadline = std::chrono::steady_clock::now() + patience;
-  while (!done()) {
-    if (std::chrono::steady_clock::now() >= deadline) return false;
-    std::this_thread::sleep_for(1ms);
-  }
-  return true;
 }
 
 std::string KafkaTest::makeTopic(std::int32_t partitions, topics::TopicConfig config) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tests/support/kafka_broker.h"
+#include "tests/support/subprocess.h"
 #include "topics/transport.h"
 
 namespace penstock::kafka {
@@ -25,8 +26,7 @@ testing::KafkaBroker& broker();
 /// A name that no other test has, in no other run against the same broker.
 std::string freshName(const std::string& stem);
 
-/// Polls `done` until it holds. False, after `patience`, when it never did.
-bool eventually(const std::function<bool()>& done, std::chrono::seconds patience = 30s);
+using testing::eventually;
 
 /// A transport to the broker and what most tests do with it.
 class KafkaTest : public ::testing::Test {
