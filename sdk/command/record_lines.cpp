@@ -155,7 +155,9 @@ ParsedRecord RecordLineReader::parseJson(const std::string& line) {
     } else if (name == "value") {
       if (!bytesOf(value, record.value)) refuse("value must be a string, null or {\"base64\":...}");
     } else if (name == "timestamp") {
-      if (!value.is_number_integer()) refuse("timestamp must be a whole number of milliseconds");
+      const bool fits = value.is_number_integer() &&
+                        !(value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX);
+      if (!fits) refuse("timestamp must be a whole number of milliseconds");
       record.timestamp = EventTime{value.get<std::int64_t>()};
     } else if (name == "partition") {
       if (!value.is_number_unsigned() || value.get<std::uint64_t>() > INT32_MAX) {

@@ -224,7 +224,8 @@ void consume(const Arguments& arguments) {
   std::map<TopicPartition, Offset> ends;
   if (arguments.untilEnd) {
     for (const PartitionDescription& partition : describe(client, arguments.topic).partitions) {
-      ends[{arguments.topic, partition.partition}] = partition.end;
+      const bool empty = partition.start == partition.end;
+      ends[{arguments.topic, partition.partition}] = empty ? Offset{0} : partition.end;
     }
   }
   std::uint64_t printed = 0;

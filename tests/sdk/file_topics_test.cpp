@@ -405,6 +405,44 @@ TEST_F(FileTopics, WhatRetentionTookAwayStopsAReaderInsteadOfSkippingIt) {
   EXPECT_EQ(batch.records[0].offset.value, 5);
 }
 
+TEST_F(FileTopics, ADeletedTopicIsNamedByWhoeverStillUsesIt) {
+  client.createTopic("t");
+  TopicProducer producer = client.producer("t");
+  producer.send({.value = "old"}).get();
+  TopicConsumer consumer = client.consumer("t");
+  client.deleteTopic("t");
+  EXPECT_THAT(messageOf<ConfigurationError>([&] { (void)consumer.poll(kPatience); }),
+              HasSubstr("was deleted"));
+  EXPECT_THROW(consumer.seek(SeekEnd{}), ConfigurationError);
+  EXPECT_THROW(producer.send({.value = "lost"}).get(), Error);
+  EXPECT_THROW(producer.flush(), Error);
+  EXPECT_NO_THROW(producer.flush()) << "a failure is told once";
+  client.createTopic("t");
+  // found anew with a send after the one that failed
+  EXPECT_TRUE(eventually([&] {
+    try {
+      producer.send({.value = "new"}).get();
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
+  }));
+  TopicConsumer anew = client.consumer("t");
+  EXPECT_THAT(rest(anew), ElementsAre("new"));
+}
+
+TEST_F(FileTopics, ForEachOfAMemberWithoutAShareEndsWhenTheGroupHasReadAll) {
+  client.createTopic("t");
+  TopicConsumer busy = client.consumer("t", {.group = "g"});
+  (void)busy.poll(std::chrono::milliseconds(0));
+  ASSERT_EQ(busy.assignment().size(), 1U);
+  TopicConsumer idle = client.consumer("t", {.group = "g"});
+  EXPECT_THAT(rest(idle), ElementsAre()) << "an empty topic has been read";
+  fill("t", 3);
+  EXPECT_THAT(rest(busy), ElementsAre("0", "1", "2"));
+  EXPECT_THAT(rest(idle), ElementsAre());
+}
+
 TEST_F(FileTopics, AReadOnlyDirectoryIsRefusedByName) {
   if (::geteuid() == 0) {
     // root writes everywhere, but nobody writes below a file

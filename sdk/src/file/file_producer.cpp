@@ -12,9 +12,10 @@
 namespace penstock::file {
 
 FileProducer::FileProducer(std::shared_ptr<state::Journal> journal,
-                           std::shared_ptr<TopicCatalog> catalog)
+                           std::shared_ptr<TopicCatalog> catalog, const ProducerOptions& options)
     : journal_(std::move(journal)),
       catalog_(std::move(catalog)),
+      timeout_(options.deliveryTimeout),
       process_(::getpid()),
       worker_([this] { work(); }) {}
 
@@ -59,7 +60,12 @@ std::size_t FileProducer::choose(std::string_view topic, Route& route,
 void FileProducer::send(std::string_view topic, std::optional<PartitionIndex> partition,
                         const RecordView& record, Done done) {
   std::unique_lock lock(mutex_);
-  delivered_.wait(lock, [&] { return pending_.bytes < kPendingBytesMax || closed_; });
+  const auto room = [&] { return pending_.bytes < kPendingBytesMax || closed_; };
+  if (!delivered_.wait_for(lock, timeout_, room)) {
+    throw Error(ErrorCode::Retry,
+                fmt::format("producing to topic '{}' of {}: no record got to disk for {} ms", topic,
+                            journal_->directory(), timeout_.count()));
+  }
   if (closed_) {
     throw state::Closed(fmt::format("producing to topic '{}': the producer was closed", topic));
   }
@@ -100,6 +106,8 @@ void FileProducer::work() {
     if (pending_.records == 0) return;
     std::swap(batch, pending_);
     ++batchNumber_;
+    // only now, when no route counts records of a pending batch
+    if (std::exchange(routesStale_, false)) routes_.clear();
     lock.unlock();
     delivered_.notify_all();  // there is room again
     deliver(batch);
@@ -122,6 +130,7 @@ void FileProducer::deliver(Batch& batch) {
     error = std::current_exception();
     const std::lock_guard guard(mutex_);
     if (!failure_) failure_ = error;
+    routesStale_ = true;
   }
   for (const Waiter& waiter : batch.waiters) {
     Delivery delivery{waiter.partition, Offset{-1}};

@@ -3,7 +3,7 @@
 
 #include <penstock/state/journal.h>
 
-#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <map>
@@ -23,7 +23,8 @@ namespace penstock::file {
 /// they come.
 class FileProducer final : public topics::ProducerBackend {
  public:
-  FileProducer(std::shared_ptr<state::Journal> journal, std::shared_ptr<TopicCatalog> catalog);
+  FileProducer(std::shared_ptr<state::Journal> journal, std::shared_ptr<TopicCatalog> catalog,
+               const ProducerOptions& options);
   ~FileProducer() override;
 
   void send(std::string_view topic, std::optional<PartitionIndex> partition,
@@ -70,6 +71,7 @@ class FileProducer final : public topics::ProducerBackend {
 
   std::shared_ptr<state::Journal> journal_;
   std::shared_ptr<TopicCatalog> catalog_;
+  const std::chrono::milliseconds timeout_;  // how long a send waits for room
   const int process_;
 
   std::mutex mutex_;
@@ -82,6 +84,7 @@ class FileProducer final : public topics::ProducerBackend {
   std::uint64_t sent_ = 0;  // records
   std::uint64_t settled_ = 0;
   std::exception_ptr failure_;  // first since the last flush
+  bool routesStale_ = false;    // a commit failed: a topic may have been deleted
   bool closed_ = false;
 
   std::thread worker_;  // last: uses the rest

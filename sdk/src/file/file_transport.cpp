@@ -88,9 +88,8 @@ std::unique_ptr<topics::ConsumerBackend> FileTransport::consumer(const ConsumerO
   return std::make_unique<FileConsumer>(journal_, catalog_, options);
 }
 
-std::unique_ptr<topics::ProducerBackend> FileTransport::producer(
-    const ProducerOptions& /*options*/) {
-  return std::make_unique<FileProducer>(journal_, catalog_);
+std::unique_ptr<topics::ProducerBackend> FileTransport::producer(const ProducerOptions& options) {
+  return std::make_unique<FileProducer>(journal_, catalog_, options);
 }
 
 }  // namespace penstock::file

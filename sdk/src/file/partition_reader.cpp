@@ -23,6 +23,8 @@ bool PartitionReader::fill(RecordBatch& batch, std::size_t recordsMax) {
   try {
     while (batch.records.size() < recordsMax && readChunk(batch, owners, recordsMax)) {
     }
+  } catch (const state::InvalidArgument&) {  // the log is not there
+    throwDeleted();
   } catch (...) {
     // What stands before the damage is given out first. The next call comes to it again: moving
     // reads the chunk anew, so that nothing in it is passed over.
@@ -82,8 +84,21 @@ void PartitionReader::moveTo(std::int64_t offset) {
   positioned_ = true;
 }
 
+void PartitionReader::throwDeleted() const {
+  throw ConfigurationError(fmt::format("reading {} of {}: the topic was deleted",
+                                       TopicCatalog::describe(source_), journal_->directory()));
+}
+
+state::LogInfo PartitionReader::logInfo() const {
+  try {
+    return journal_->log(log_);
+  } catch (const state::InvalidArgument&) {
+    throwDeleted();
+  }
+}
+
 void PartitionReader::seek(const SeekTarget& target) {
-  const state::LogInfo log = journal_->log(log_);
+  const state::LogInfo log = logInfo();
   if (std::holds_alternative<SeekBegin>(target))
     return moveTo(static_cast<std::int64_t>(log.start));
   if (std::holds_alternative<SeekEnd>(target))
@@ -119,7 +134,7 @@ StoredPosition PartitionReader::storedPosition(Offset offset) const {
 /// The journal knows the times of whole sections only: the rest is found by reading.
 std::uint64_t PartitionReader::offsetAt(EventTime time) const {
   const auto near = journal_->offsetForTime(log_, time.ms);
-  const std::uint64_t end = journal_->log(log_).syncedEnd;
+  const std::uint64_t end = logInfo().syncedEnd;
   if (!near) return end;
   state::LogReader reader(journal_, log_, *near);
   RecordWalker walker(TopicCatalog::logName(source_.topic, source_.partition));

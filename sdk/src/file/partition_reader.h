@@ -43,6 +43,8 @@ class PartitionReader {
 
   bool readChunk(RecordBatch& batch, std::shared_ptr<Owners>& owners, std::size_t recordsMax);
   void moveTo(std::int64_t offset);
+  [[nodiscard]] state::LogInfo logInfo() const;
+  [[noreturn]] void throwDeleted() const;
   [[nodiscard]] std::uint64_t offsetAt(EventTime time) const;
 
   std::shared_ptr<state::Journal> journal_;

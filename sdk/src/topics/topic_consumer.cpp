@@ -94,7 +94,10 @@ std::map<TopicPartition, Offset> TopicConsumer::Impl::endsOf(
     }
     if (!found->second) topics::throwUnknownTopic(partition.topic);
     for (const PartitionDescription& description : found->second->partitions) {
-      if (description.partition == partition.partition) result[partition] = description.end;
+      if (description.partition != partition.partition) continue;
+      // nothing to read: whoever has not begun is done, too
+      const bool empty = description.start == description.end;
+      result[partition] = empty ? Offset{0} : description.end;
     }
   }
   return result;
@@ -119,7 +122,7 @@ bool TopicConsumer::Impl::atEnds() {
   const auto stored = backend->committed(owned, std::chrono::seconds(30));
   return std::all_of(owned.begin(), owned.end(), [&](const TopicPartition& partition) {
     const auto found = stored.find(partition);
-    return found != stored.end() && found->second >= ends.at(partition);
+    return (found == stored.end() ? Offset{0} : found->second) >= ends.at(partition);
   });
 }
 
