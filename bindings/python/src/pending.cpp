@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pending.h"
 
+#include <pybind11/stl.h>
+
 #include <cmath>
 
 #include "register.h"
