@@ -40,7 +40,7 @@ fi
 mv "$work/prefix" "$work/moved"
 "${configure[@]}" -S "$source/tests/consumer" -B "$work/build" "-DCMAKE_PREFIX_PATH=$work/moved"
 cmake --build "$work/build"
-[ "$("$work/build/consumer")" = "penstock $version" ]
+[ "$("$work/build/consumer" "$work/data")" = "penstock $version" ]
 if [ -e "$work/moved/bin/penstock" ]; then
   "$work/moved/bin/penstock" --version | grep -F "$version"
 fi
