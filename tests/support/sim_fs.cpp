@@ -197,7 +197,8 @@ class SimFile final : public File {
     if (!writable_) return {EBADF};
     std::vector<std::byte> bytes;
     for (const auto& piece : pieces) bytes.insert(bytes.end(), piece.begin(), piece.end());
-    if (const int off = machine_.operate(*process_, SimCall::Write, path_)) return {off};
+    if (const int off = machine_.operate(*process_, SimCall::Write, path_, offset, bytes.size()))
+      return {off};
     if (error != 0) {
       bytes.resize(static_cast<std::size_t>(machine_.random_.below(bytes.size() + 1)));
       put(offset, std::move(bytes));
@@ -217,7 +218,8 @@ class SimFile final : public File {
       const auto first = static_cast<std::size_t>(1 + machine_.random_.below(bytes.size() - 1));
       const auto middle = bytes.begin() + static_cast<std::ptrdiff_t>(first);
       put(offset, {bytes.begin(), middle});
-      if (const int off = machine_.operate(*process_, SimCall::Write, path_)) return {off};
+      if (const int off = machine_.operate(*process_, SimCall::Write, path_, offset, bytes.size()))
+        return {off};
       inode_->changes.pop_back();
     }
     put(offset, std::move(bytes));
@@ -234,7 +236,7 @@ class SimFile final : public File {
     const std::lock_guard guard(machine_.mutex_);
     if (const int error = machine_.enter(*process_, SimCall::Truncate, path_)) return {error};
     if (!writable_) return {EINVAL};
-    if (const int off = machine_.operate(*process_, SimCall::Truncate, path_)) return {off};
+    if (const int off = machine_.operate(*process_, SimCall::Truncate, path_, size)) return {off};
     change({0, SimFs::DataChange::Kind::Truncate, size, {}});
     return {};
   }
@@ -245,7 +247,7 @@ class SimFile final : public File {
     if (!writable_) return {EBADF};
     if (size <= inode_->cache.size()) return {};
     if (machine_.usedBytes() + (size - inode_->cache.size()) > machine_.capacity_) return {ENOSPC};
-    if (const int off = machine_.operate(*process_, SimCall::Allocate, path_)) return {off};
+    if (const int off = machine_.operate(*process_, SimCall::Allocate, path_, size)) return {off};
     change({0, SimFs::DataChange::Kind::Allocate, size, {}});
     return {};
   }
@@ -681,7 +683,8 @@ int SimFs::enter(const SimProcess& process, SimCall call, std::string_view path)
   return error;
 }
 
-int SimFs::operate(const SimProcess& process, SimCall call, std::string_view path) {
+int SimFs::operate(const SimProcess& process, SimCall call, std::string_view path,
+                   std::uint64_t offset, std::uint64_t length) {
   ++operations_;
   if (crashAt_ != 0 && operations_ >= crashAt_) {
     crashed_ = true;
@@ -692,7 +695,7 @@ int SimFs::operate(const SimProcess& process, SimCall call, std::string_view pat
   }
   if (hook_ && !inHook_) {
     inHook_ = true;
-    hook_({operations_, call, path});
+    hook_({operations_, call, path, offset, length});
     inHook_ = false;
   }
   return process.alive_ ? 0 : EIO;
@@ -741,12 +744,29 @@ int SimFs::syncNames(const SimProcess& process, const InodePtr& directory, std::
     }
   }
   nameChanges_ = std::move(others);
+  forgetUnnamed();
   return error;
 }
 
+void SimFs::forgetUnnamed() {
+  // Open descriptors keep what they have; nothing else can find it again.
+  std::set<std::uint64_t> named{1};
+  for (const auto& [id, inode] : inodes_) {
+    for (const auto& [name, child] : inode->names) named.insert(child);
+    for (const auto& [name, child] : inode->diskNames) named.insert(child);
+  }
+  for (const NameChange& change : nameChanges_) named.insert(change.inode);
+  std::erase_if(inodes_, [&](const auto& entry) { return named.count(entry.first) == 0; });
+}
+
 std::uint64_t SimFs::usedBytes() const {
+  if (capacity_ == ~std::uint64_t{0}) return 0;
+  std::set<std::uint64_t> named;
   std::uint64_t used = 0;
-  for (const auto& [id, inode] : inodes_) used += inode->cache.size();
+  for (const auto& [id, inode] : inodes_) {
+    for (const auto& [name, child] : inode->names) named.insert(child);
+  }
+  for (const std::uint64_t id : named) used += inodes_.at(id)->cache.size();
   return used;
 }
 

@@ -109,6 +109,8 @@ class SimFs {
     std::uint64_t number = 0;
     SimCall call = SimCall::Write;
     std::string_view path;
+    std::uint64_t offset = 0;  // of a write, or the size asked for
+    std::uint64_t length = 0;  // of a write
   };
 
   explicit SimFs(std::uint64_t seed);
@@ -177,11 +179,14 @@ class SimFs {
   /// Counts the call; its errno when the machine is off, the process dead or a fault is due.
   int enter(const SimProcess& process, SimCall call, std::string_view path);
   /// Before an operation: hook and power cut.
-  int operate(const SimProcess& process, SimCall call, std::string_view path);
+  int operate(const SimProcess& process, SimCall call, std::string_view path,
+              std::uint64_t offset = 0, std::uint64_t length = 0);
   InodePtr create(const Place& place, bool directory);
   void apply(const NameChange& change, bool toDisk);
   void record(NameChange change);
   int syncNames(const SimProcess& process, const InodePtr& directory, std::string_view path);
+  void forgetUnnamed();
+  /// Of all files that have a name; 0 while no capacity is set.
   [[nodiscard]] std::uint64_t usedBytes() const;
   void kill(SimProcess& process);
   void damageFile(Inode& inode, Damage damage, SimRandom& random, std::uint64_t prefixEnd,

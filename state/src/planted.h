@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// Defects on purpose, one at a time, in the build of the fault harness alone: a harness that
+/// finds nothing in a sound journal has proved little until it has found these. Elsewhere every
+/// `planted(...)` is the constant false.
+namespace penstock::state {
+
+/// Numbers as in the scoreboard of the fault harness (tests/fault).
+enum class Planted : int {
+  None = 0,
+  NoDataSync = 1,                  // sync() says OK and does nothing
+  AcknowledgedBeforeSync = 2,      // a synced commit returns at once
+  FailedSyncRetried = 3,           // tried again, and believed
+  NoDirectorySyncAfterCreate = 4,  // a new segment may vanish
+  NoDirectorySyncAfterRename = 5,  // a new snapshot or archive may vanish
+  RemovedBeforeSuccessor = 6,      // old files go before what replaces them is synced
+  ChecksumNotChecked = 7,
+  BadFrameSkipped = 10,    // reading goes on behind it
+  TornTailNotCut = 11,     // after a failed write, the next frame goes behind what it left
+  WaiterToldSuccess = 12,  // of a group whose sync failed
+  NotMadeDurable = 15,     // recovery serves what it found without syncing it
+};
+
+#ifdef PENSTOCK_PLANTED_BUGS
+/// The one that PENSTOCK_PLANTED_BUG names by number.
+[[nodiscard]] bool planted(Planted bug) noexcept;
+#else
+constexpr bool planted(Planted) noexcept { return false; }
+#endif
+
+}  // namespace penstock::state

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <sys/types.h>
+
+#include <penstock/state/journal.h>
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "support/sim_environment.h"
+
+namespace penstock::fault {
+
+/// Real processes that write until they are killed, and tell each acknowledged commit over a
+/// pipe. Each of eight writers counts its own key up, with a record of the same commit.
+inline constexpr int kWriters = 8;
+
+struct Acknowledged {
+  std::array<std::uint32_t, kWriters> written{};  // survives a kill
+  std::array<std::uint32_t, kWriters> synced{};   // survives power loss
+  std::uint64_t total = 0;
+};
+
+state::JournalOptions writerOptions(state::Sharing sharing);
+
+class Writers {
+ public:
+  /// Exclusive: one process of eight threads. Shared: eight processes. Call without threads of
+  /// one's own running, as it forks.
+  Writers(const std::string& directory, state::Sharing sharing);
+  ~Writers();  // kills what is left
+  Writers(const Writers&) = delete;
+  Writers& operator=(const Writers&) = delete;
+
+  /// Reads acknowledgements until there are `count` more (0: none), then goes on for a random
+  /// instant without reading.
+  void letWrite(std::uint64_t count, testsupport::SimRandom& random, Acknowledged& acked);
+  /// Kills all, takes the last acknowledgements. Empty, or how a writer ended by itself. With
+  /// `mayFail`, ending with an error is expected: the disk went away under it.
+  std::string kill(Acknowledged& acked, bool mayFail = false);
+
+ private:
+  bool take(Acknowledged& acked);
+
+  std::vector<pid_t> children_;
+  int acks_ = -1;
+};
+
+/// Opens the journal and looks for anything missing, for holes, and for state and records that do
+/// not agree. Trims the log when `trim`. Empty: all well.
+std::string checkWritten(const std::string& directory, state::Sharing sharing,
+                         const std::array<std::uint32_t, kWriters>& atLeast, bool trim);
+
+}  // namespace penstock::fault
