@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cerrno>
 #include <condition_variable>
 #include <limits>
 #include <map>
 #include <mutex>
+#include <set>
 #include <tuple>
 
 #include "append_lock.h"
@@ -30,11 +32,10 @@ class Engines {
 
   std::shared_ptr<JournalCore> open(const std::string& directory, const JournalOptions& options,
                                     const Environment& environment) {
+    Key key = keyOf(existing(directory, options, environment), environment);
     std::unique_lock lock(mutex_);
-    for (;;) {
-      const auto info = environment.files->info(directory);
-      if (!info.ok() || !info.value.exists) break;
-      const Key key = keyOf(info.value, environment);
+    for (;; closed_.wait(lock)) {  // while somebody opens it, or its last handle closes it
+      if (opening_.contains(key)) continue;
       const auto at = engines_.find(key);
       if (at == engines_.end()) break;
       if (auto core = at->second.lock()) {
@@ -44,20 +45,51 @@ class Engines {
         }
         return core;
       }
-      closed_.wait(lock);  // its last handle is closing it right now
     }
-    auto fresh = std::make_unique<JournalCore>(directory, options, environment);
-    fresh->open();
-    fresh->startThread();
-    std::shared_ptr<JournalCore> core(fresh.release(),
-                                      [](JournalCore* closing) { retire(closing); });
-    const auto info = environment.files->info(directory);
-    throwUnlessOk(info, "looking at", directory);
-    engines_[keyOf(info.value, environment)] = core;
+    // Not under the mutex: a long recovery holds up nobody who opens another directory.
+    opening_.insert(key);
+    lock.unlock();
+    std::shared_ptr<JournalCore> core;
+    try {
+      auto fresh = std::make_unique<JournalCore>(directory, options, environment);
+      fresh->open();
+      fresh->startThread();
+      core.reset(fresh.release(), [](JournalCore* closing) { retire(closing); });
+    } catch (...) {
+      lock.lock();
+      opening_.erase(key);
+      closed_.notify_all();
+      throw;
+    }
+    lock.lock();
+    opening_.erase(key);
+    engines_[key] = core;
+    closed_.notify_all();
     return core;
   }
 
  private:
+  /// The directory, made when it may be. Also where it is there already: whoever made it may have
+  /// been killed before its name was on disk, and all that is acknowledged in it would go with it.
+  static FileInfo existing(const std::string& directory, const JournalOptions& options,
+                           const Environment& environment) {
+    if (options.createDirectory) {
+      const auto made = environment.files->makeDirectories(directory);
+      if (!made.ok() && made.error != ENOTDIR) {  // a file: said below, in words
+        throwUnlessOk(made, "creating the state directory", directory);
+      }
+    }
+    const auto info = environment.files->info(directory);
+    throwUnlessOk(info, "looking at the state directory", directory);
+    if (!info.value.exists) {
+      throw IoError(ENOENT, directory + ": no such directory, and creating it was not allowed");
+    }
+    if (!info.value.directory) {
+      throw IoError(ENOTDIR, directory + ": is a file; give a directory for the state");
+    }
+    return info.value;
+  }
+
   static Key keyOf(const FileInfo& info, const Environment& environment) {
     return {environment.files, info.device, info.inode, processGeneration()};
   }
@@ -75,6 +107,7 @@ class Engines {
 
   std::mutex mutex_;
   std::condition_variable closed_;
+  std::set<Key> opening_;
   std::map<Key, std::weak_ptr<JournalCore>> engines_;
 };
 

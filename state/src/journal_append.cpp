@@ -118,7 +118,13 @@ CommitResult JournalCore::commit(Commit& commit, Durability durability) {
 }
 
 void JournalCore::finishCommit(std::uint64_t sequence, Durability durability) {
-  rollIfLarge();
+  try {
+    rollIfLarge();
+  } catch (const JournalFailed&) {
+    throw;
+  } catch (const Error&) {
+    // The frame is written all the same; whoever comes next tries to roll again.
+  }
   if (durability == Durability::Synced) {
     syncTo(sequence);
   } else {
@@ -666,15 +672,19 @@ void JournalCore::roll() {
     sealedCatalog.sealed.push_back(describeActive());
     file = writeSegment(temporary, number, tail_.sequence + 1, tail_.lastChecksum, sealedCatalog,
                         tail_.sequence, next);
-  } catch (const DiskFull&) {
+  } catch (const JournalFailed&) {
+    throw;
+  } catch (const Error&) {
+    // Goes on in the old segment; the next append tries again. Not an error of the commit that
+    // came here: it is written, and told otherwise its caller would do it twice.
     (void)files().remove(temporary);
-    return;  // goes on in the old segment; the next append tries again
+    return;
   }
   page().writing.store(1);
   if (const auto status = files().rename(temporary, finalName); !status.ok()) {
-    (void)files().remove(temporary);
-    page().writing.store(0);
-    return;
+    // Done or not? A segment that is there after all would hide what follows in the old one.
+    poison(status.error);
+    throwPoisoned();
   }
   if (const auto status = files().syncDirectory(directory_); !status.ok()) {
     poison(status.error);

@@ -122,15 +122,6 @@ void JournalCore::writePresence(const char* mode) {
 void JournalCore::open() {
   const auto info = files().info(directory_);
   throwUnlessOk(info, "looking at the state directory", directory_);
-  if (info.value.exists && !info.value.directory) {
-    throw IoError(ENOTDIR, directory_ + ": is a file; give a directory for the state");
-  }
-  if (!info.value.exists) {
-    if (!options_.createDirectory) {
-      throw IoError(ENOENT, directory_ + ": no such directory, and creating it was not allowed");
-    }
-    throwUnlessOk(files().makeDirectories(directory_), "creating the state directory", directory_);
-  }
   if (!info.value.networkKind.empty() && !options_.allowNetworkFileSystem) {
     throw ConfigurationError(fmt::format(
         "{}: is on a network file system ({}), where locks and syncs cannot be relied on; choose "

@@ -37,6 +37,7 @@ TEST(TornTail, IsCutToTheLongestPrefixAtEveryByte) {
   machine.onOperation([&](const SimFs::Operation& operation) {
     if (operation.call != SimCall::Write) return;
     path = operation.path;
+    if (path.ends_with(".tmp")) path.resize(path.size() - 4);  // renamed since it was opened
     end = operation.offset + operation.length;
   });
   workload.open();
@@ -87,6 +88,14 @@ TEST(TornTail, IsCutToTheLongestPrefixAtEveryByte) {
       std::string problem = !opened.problem.empty()
                                 ? opened.problem
                                 : difference(workload.version(last.second), opened.content);
+      // The last bytes of a frame may be padding, which no checksum covers.
+      for (const auto& entry : ends) {
+        if (problem.empty() || entry.first <= same || entry.first > same + 7) continue;
+        if (difference(workload.version(entry.second), opened.content).empty()) {
+          problem.clear();
+          last = entry;
+        }
+      }
       if (problem.empty() && nonZeroFrom(bytes, last.first)) {
         bool kept = false;
         for (const std::string& file : copy->files()) {
