@@ -18,6 +18,7 @@
 #include "append_lock.h"
 #include "io_errors.h"
 #include "journal_core.h"
+#include "planted.h"
 
 namespace penstock::state {
 
@@ -126,7 +127,7 @@ void JournalCore::finishCommit(std::uint64_t sequence, Durability durability) {
     // The frame is written all the same; whoever comes next tries to roll again.
   }
   if (durability == Durability::Synced) {
-    syncTo(sequence);
+    if (!planted(Planted::AcknowledgedBeforeSync)) syncTo(sequence);
   } else {
     wakeThread();
   }
@@ -176,6 +177,7 @@ void JournalCore::throttle() {
 
 std::uint64_t JournalCore::writeBlob(const Commit::Content& content) {
   if (content.bytes() < blobBytesMin) return 0;
+  if (page().poisoned.load() != 0) throwPoisoned();
   const std::uint64_t number = environment_.random->next() | (std::uint64_t{1} << 63);
   const std::string name = filePath(number, FileKind::Blob);
   auto file = files().open(name, OpenMode::CreateNew);
@@ -332,7 +334,8 @@ void JournalCore::writeFrame(std::uint64_t bytes) {
 
 void JournalCore::cutBack() {
   // R6: the journal must end at its last whole frame before anybody else appends.
-  const auto status = tail_.file->truncate(tail_.end);
+  const auto status =
+      planted(Planted::TornTailNotCut) ? IoStatus{} : tail_.file->truncate(tail_.end);
   if (!status.ok()) {
     poison(status.error);
     return;  // `writing` stays 1: nobody takes the bytes behind the end for an empty tail
@@ -628,7 +631,8 @@ void JournalCore::syncNow() {
     look();
   }
   const std::int64_t began = environment_.clock->monotonicUs();
-  const auto status = file->sync();
+  auto status = planted(Planted::NoDataSync) ? IoStatus{} : file->sync();
+  if (!status.ok() && planted(Planted::FailedSyncRetried)) status = file->sync();
   if (!status.ok()) {
     poison(status.error);
     throwPoisoned();
@@ -686,7 +690,10 @@ void JournalCore::roll() {
     poison(status.error);
     throwPoisoned();
   }
-  if (const auto status = files().syncDirectory(directory_); !status.ok()) {
+  if (const auto status = planted(Planted::NoDirectorySyncAfterCreate)
+                              ? IoStatus{}
+                              : files().syncDirectory(directory_);
+      !status.ok()) {
     poison(status.error);
     throwPoisoned();
   }
@@ -787,7 +794,7 @@ void JournalCore::runQueue() {
     const auto& outcome = outcomes[i];
     std::exception_ptr error = outcome.error;
     if (!error && batch[i].durability == Durability::Synced &&
-        synced() < outcome.result.sequence.value) {
+        synced() < outcome.result.sequence.value && !planted(Planted::WaiterToldSuccess)) {
       error = syncFailure;
     }
     if (batch[i].done) batch[i].done(outcome.result, error);

@@ -37,6 +37,7 @@ bool JournalCore::snapshotDue(const StoreState& store) {
 
 void JournalCore::publishFile(const std::string& temporary, const std::string& finalName,
                               File& file) {
+  if (page().poisoned.load() != 0) throwPoisoned();  // R1: no sync after a failed one
   if (const auto status = file.sync(); !status.ok()) {
     poison(status.error);
     throwPoisoned();

@@ -23,6 +23,7 @@
 #include "append_lock.h"
 #include "io_errors.h"
 #include "journal_core.h"
+#include "planted.h"
 
 namespace penstock::state {
 
@@ -340,7 +341,9 @@ void JournalCore::recover(std::uint64_t newest) {
   throwUnlessOk(opened, "opening", name);
   std::shared_ptr<File> file(std::move(opened.value));
   // R2: what is read below is what the disk holds, or it was never there.
-  throwUnlessOk(file->sync(), "syncing before recovery", name);
+  if (!planted(Planted::NotMadeDurable)) {
+    throwUnlessOk(file->sync(), "syncing before recovery", name);
+  }
   (void)file->dropCache();
   const auto size = file->size();
   throwUnlessOk(size, "reading the size of", name);
@@ -387,7 +390,7 @@ void JournalCore::recover(std::uint64_t newest) {
     setTornAside(name, tail.substr(0, last + 1), expected);
   }
   checkListedFiles();
-  if (!clean) {
+  if (!clean && !planted(Planted::NotMadeDurable)) {
     // R2: rewrite what is trusted, so that it does not rest on pages of unknown history.
     const std::string temporary = name + ".tmp";
     (void)files().remove(temporary);
@@ -441,7 +444,8 @@ bool JournalCore::takeFramesFrom(std::string_view content, const std::string& na
         continue;
       }
       bodies.push_back(content.substr(at, entry.length));
-      whole = whole && hash64(bodies.back()) == entry.hash;
+      whole =
+          whole && (hash64(bodies.back()) == entry.hash || planted(Planted::ChecksumNotChecked));
       at += entry.length;
     }
     if (!whole) break;
