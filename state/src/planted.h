@@ -13,10 +13,7 @@ enum class Planted : int {
   AcknowledgedBeforeSync = 2,      // a synced commit returns at once
   FailedSyncRetried = 3,           // tried again, and believed
   NoDirectorySyncAfterCreate = 4,  // a new segment may vanish
-  NoDirectorySyncAfterRename = 5,  // a new snapshot or archive may vanish
-  RemovedBeforeSuccessor = 6,      // old files go before what replaces them is synced
   ChecksumNotChecked = 7,
-  BadFrameSkipped = 10,    // reading goes on behind it
   TornTailNotCut = 11,     // after a failed write, the next frame goes behind what it left
   WaiterToldSuccess = 12,  // of a group whose sync failed
   NotMadeDurable = 15,     // recovery serves what it found without syncing it
