@@ -343,8 +343,8 @@ void JournalCore::recover(std::uint64_t newest) {
   // R2: what is read below is what the disk holds, or it was never there.
   if (!planted(Planted::NotMadeDurable)) {
     throwUnlessOk(file->sync(), "syncing before recovery", name);
+    (void)file->dropCache();
   }
-  (void)file->dropCache();
   const auto size = file->size();
   throwUnlessOk(size, "reading the size of", name);
   std::string content(size.value, '\0');

@@ -200,7 +200,9 @@ class SimFile final : public File {
     if (const int off = machine_.operate(*process_, SimCall::Write, path_, offset, bytes.size()))
       return {off};
     if (error != 0) {
-      bytes.resize(static_cast<std::size_t>(machine_.random_.below(bytes.size() + 1)));
+      if (!machine_.random_.oneIn(4)) {  // else all of it is there, and reported as failed
+        bytes.resize(static_cast<std::size_t>(machine_.random_.below(bytes.size() + 1)));
+      }
       put(offset, std::move(bytes));
       return {error};
     }
