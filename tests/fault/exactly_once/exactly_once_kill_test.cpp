@@ -52,7 +52,7 @@ TEST(ExactlyOnceOnFiles, SurvivesKillsOfTwoProcesses) {
     return std::make_unique<Subprocess>(
         std::vector<std::string>{PENSTOCK_COUNTING_PROCESS, directory.path()},
         std::vector<std::string>{"PENSTOCK_COMMIT_INTERVAL_MS=10", untilEnd,
-                                 "PENSTOCK_LOG_LEVEL=warning"});
+                                 "PENSTOCK_LOG_LEVEL=info"});
   };
   constexpr const char* kRunOn = "PENSTOCK_UNTIL_END=false";
   constexpr const char* kUntilEnd = "PENSTOCK_UNTIL_END=true";
@@ -79,6 +79,9 @@ TEST(ExactlyOnceOnFiles, SurvivesKillsOfTwoProcesses) {
     victim = start(kRunOn);
   }
   for (auto& process : processes) {
+    // A signal before run() has its handlers would end the program as any other.
+    EXPECT_TRUE(testing::eventually(
+        [&] { return process->err().find("task assigned") != std::string::npos; }));
     const std::uint64_t before = recordsIn(journal, "counts");
     feeder.feed(1000, state::Durability::Buffered);
     EXPECT_TRUE(waitUntil(*journal, [&] { return recordsIn(journal, "counts") > before; }));
