@@ -290,9 +290,11 @@ CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t b
   writeFrame(header.frameBytes);
   try {
     applyFrame(frame_, bodies_, nullptr, {});
-  } catch (...) {  // out of memory: the frame is written, so nothing may be put in its place
-    poison(ENOMEM);
-    throw;
+  } catch (const std::exception& error) {
+    // Out of memory, or a snapshot that could not be read for an erased prefix. The frame is
+    // written, so nothing may be put in its place, and nobody may take it for not done.
+    poison(dynamic_cast<const Error*>(&error) == nullptr ? ENOMEM : EIO);
+    throwPoisoned();
   }
   tail_.end += header.frameBytes;
   tail_.sequence = header.sequence;

@@ -165,16 +165,27 @@ void StoreState::scan(std::string_view from, std::string_view to,
   merge(changes, snapshot.get(), from, to, visit);
 }
 
+// The frame that brings a change is on disk by now, so a snapshot that cannot be read just then
+// may cost the count (which the next asker takes again), not the change.
+
 void StoreState::put(std::string_view key, std::string_view value) {
   const Found before = overlay_->put(key, value);
   if (before == Found::Value || !counting_) return;
-  std::string_view old;
-  if (before == Found::Tombstone || findLower(key, old) != Found::Value) ++size_;
+  try {
+    std::string_view old;
+    if (before == Found::Tombstone || findLower(key, old) != Found::Value) ++size_;
+  } catch (const Error&) {
+    counting_ = false;
+  }
 }
 
 void StoreState::erase(std::string_view key) {
-  std::string_view old;
-  if (counting_ && find(key, old) == Found::Value) --size_;
+  try {
+    std::string_view old;
+    if (counting_ && find(key, old) == Found::Value) --size_;
+  } catch (const Error&) {
+    counting_ = false;
+  }
   overlay_->erase(key);
 }
 

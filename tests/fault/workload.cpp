@@ -2,6 +2,8 @@
 #include "fault/workload.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <stdexcept>
 
@@ -50,7 +52,6 @@ Workload::~Workload() = default;
 void Workload::open() {
   process_ = machine_.startProcess();
   journal_ = Journal::open(options_.directory, options_.journal, process_->environment());
-  noteSynced();
 }
 
 void Workload::kill() {
@@ -133,14 +134,19 @@ void Workload::noteSynced() {
   const std::uint64_t synced = journal_->synced().value;
   for (std::size_t i = versions_.size(); i-- > acknowledged_;) {
     if (versions_[i].sequence != 0 && versions_[i].sequence <= synced) {
+      // Only a sync of something newer settles what became of failed calls.
+      if (i > acknowledged_) maybe_.clear();
       acknowledged_ = i;
-      maybe_.clear();
       break;
     }
   }
 }
 
 void Workload::change(Content next, const std::function<Sequence()>& call, bool synced) {
+  if (next.stores == current().stores && next.logs == current().logs) {
+    static_cast<void>(call());  // declares what is there: no frame, nothing is settled by it
+    return;
+  }
   versions_.push_back({std::move(next), 0});
   try {
     versions_.back().sequence = call().value;
@@ -194,10 +200,10 @@ void Workload::commitSomething(Durability durability, bool transact) {
 }
 
 void Workload::reopen() {
-  const bool sound = machine_.faultsHit() == 0 && errors_ == 0;
   journal_.reset();
-  process_->kill();
-  if (sound) acknowledged_ = versions_.size() - 1;  // closing syncs
+  if (process_) process_->kill();
+  const bool sound = machine_.faultsHit() == 0 && errors_ == 0;  // closing included
+  if (sound) acknowledged_ = versions_.size() - 1;               // closing syncs
   open();
   // A close cannot report what it failed to sync, so after faults any later version may be it.
   std::size_t which = versions_.size();
@@ -241,8 +247,8 @@ void Workload::act(Act act) {
       break;
     case Act::Flush:
       journal_->flush();
+      if (versions_.size() - 1 > acknowledged_) maybe_.clear();
       acknowledged_ = versions_.size() - 1;
-      maybe_.clear();
       break;
     case Act::Tick:
       machine_.clock().advanceMs(static_cast<std::int64_t>(random_.below(250)));
@@ -369,7 +375,7 @@ void Workload::step() {
     }
   }
   try {
-    if (!journal_) open();
+    if (!journal_) reopen();  // opening failed in the step before
     act(chosen);
     noteSynced();
   } catch (const state::JournalFailed& error) {
@@ -380,6 +386,21 @@ void Workload::step() {
     lastError_ = error.what();
     ++errors_;
   }
+  trace(chosen);
+}
+
+void Workload::trace(Act chosen) const {
+  static const bool wanted = std::getenv("PENSTOCK_FAULT_TRACE") != nullptr;
+  if (!wanted) return;
+  std::printf(
+      "seed %llu: act %d, version %zu, acknowledged %zu, written %llu, synced %llu, "
+      "%llu syncs, %llu faults; %s\n",
+      static_cast<unsigned long long>(options_.seed), static_cast<int>(chosen),
+      versions_.size() - 1, acknowledged_,
+      static_cast<unsigned long long>(journal_ ? journal_->written().value : 0),
+      static_cast<unsigned long long>(journal_ ? journal_->synced().value : 0),
+      static_cast<unsigned long long>(machine_.calls(testsupport::SimCall::Sync)),
+      static_cast<unsigned long long>(machine_.faultsHit()), lastError_.c_str());
 }
 
 std::string Workload::judge(const Content& found, std::size_t* which) const {
@@ -420,7 +441,11 @@ std::string Workload::judgeKill(const Content& found) const {
     if (!difference(maybe.content, found).empty()) continue;
     return maybe.rejected ? "a commit that a full disk rejected is there" : "";
   }
-  return "a returned commit is missing: " + difference(versions_[returned_].content, found);
+  std::string failed;
+  for (const Maybe& maybe : maybe_)
+    failed = "; nor a failed one: " + difference(maybe.content, found);
+  return "a returned commit is missing: " + difference(versions_[returned_].content, found) +
+         failed;
 }
 
 }  // namespace penstock::fault

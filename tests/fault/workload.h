@@ -75,6 +75,7 @@ class Workload {
   /// Runs `call`, which should turn the current version into `next`.
   void change(Content next, const std::function<state::Sequence()>& call, bool synced);
   void noteSynced();
+  void trace(Act chosen) const;  // to standard output when PENSTOCK_FAULT_TRACE is set
 
   testsupport::SimFs& machine_;
   const WorkloadOptions options_;
