@@ -412,27 +412,39 @@ void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string
       understood = frame.header.kind == FrameKind::Base
                        ? catalog_.decode(whole)
                        : catalog_.apply(whole, frame.header.sequence);
+      if (frame.header.segment != activeSegment_) beginActive(frame.header.segment);
       std::erase_if(stores_,
                     [&](const auto& item) { return !catalog_.stores.contains(item.first); });
-    } else if (entry.kind == SectionKind::Log) {
-      const std::unique_lock lock(indexMutex_);
-      understood = catalog_.logAppended(static_cast<std::uint32_t>(entry.id), entry.baseOffset,
-                                        entry.count) ||
-                   !catalog_.logs.contains(static_cast<std::uint32_t>(entry.id));
     } else if (store != stores_.end()) {
       understood = store->second->apply(whole);
     }
-    if (!understood) {
-      throw Corruption(segmentPath(frame.header.segment), frame.header.fileOffset,
-                       fmt::format("{}: frame {} at offset {} holds what this version does not "
-                                   "understand",
-                                   segmentPath(frame.header.segment), frame.header.sequence,
-                                   frame.header.fileOffset));
-    }
+    if (!understood) throwNotUnderstood(frame);
     i = j;
   }
+  // A reader that sees the end of a log finds the section that holds its last record.
   const std::unique_lock lock(indexMutex_);
+  for (const SectionEntry& entry : frame.sections) {
+    if (entry.kind != SectionKind::Log || entry.count == 0) continue;  // 0: a further piece
+    const auto log = static_cast<std::uint32_t>(entry.id);
+    if (!catalog_.logAppended(log, entry.baseOffset, entry.count) && catalog_.logs.contains(log)) {
+      throwNotUnderstood(frame);
+    }
+  }
   active_.add(frame);
+}
+
+void JournalCore::throwNotUnderstood(const FrameView& frame) const {
+  const std::string name = segmentPath(frame.header.segment);
+  throw Corruption(name, frame.header.fileOffset,
+                   fmt::format("{}: frame {} at offset {} holds what this version does not "
+                               "understand",
+                               name, frame.header.sequence, frame.header.fileOffset));
+}
+
+void JournalCore::beginActive(std::uint64_t segment) {
+  keepIndex(activeSegment_, std::make_shared<SegmentIndex>(std::move(active_)));
+  active_ = SegmentIndex{};
+  activeSegment_ = segment;
 }
 
 void JournalCore::takeInOthers() {
@@ -706,11 +718,9 @@ void JournalCore::roll() {
     const std::unique_lock lock(indexMutex_);
     catalog_ = std::move(sealedCatalog);
     footer = active_.encodeFooter(id_.low, oldSegment, oldEnd);
-    keepIndex(oldSegment, std::make_shared<SegmentIndex>(std::move(active_)));
     openFiles_[oldSegment] = oldFile;
     openFiles_[number] = file;
-    active_ = SegmentIndex{};
-    activeSegment_ = number;
+    beginActive(number);
   }
   activeFirst_ = next.sequence;
   tail_ = std::move(next);

@@ -194,6 +194,8 @@ class JournalCore {
   void vouch();
   void applyFrame(const FrameView& frame, std::span<const std::string_view> bodies, File* file,
                   const std::string& path);
+  [[noreturn]] void throwNotUnderstood(const FrameView& frame) const;
+  void beginActive(std::uint64_t segment);  // under indexMutex_
   void poison(int error);
   [[noreturn]] void throwPoisoned() const;
   void throttle();

@@ -615,32 +615,30 @@ std::uint64_t JournalCore::sealedEnd(File& next, std::uint64_t segment) {
 
 void JournalCore::enterSegment(std::uint64_t number, std::shared_ptr<File> file) {
   const std::string name = segmentPath(number);
+  const auto size = file->size();
+  throwUnlessOk(size, "reading the size of", name);
+  FileWindow window(*file, size.value, name);
+  checkFileHeader(window.at(0, sizeof(FileHeader)), name, FileKind::Segment, id_, number);
   {
     const std::unique_lock lock(indexMutex_);
-    keepIndex(tail_.segment, std::make_shared<SegmentIndex>(std::move(active_)));
-    openFiles_[tail_.segment] = tail_.file;
-    active_ = SegmentIndex{};
-    activeSegment_ = number;
+    openFiles_[number] = file;
   }
+  const Tail before = tail_;
   tail_.segment = number;
   tail_.end = sizeof(FileHeader);
   tail_.file = std::move(file);
-  {
-    const std::unique_lock lock(indexMutex_);
-    openFiles_[number] = tail_.file;
-  }
   tail_.vouched = false;
   tail_.writebackAt = 0;
-  activeFirst_ = tail_.sequence + 1;
-  const auto size = tail_.file->size();
-  throwUnlessOk(size, "reading the size of", name);
   tail_.allocated = size.value;
-  FileWindow window(*tail_.file, size.value, name);
-  const auto head = window.at(0, sizeof(FileHeader));
-  checkFileHeader(head, name, FileKind::Segment, id_, number);
-  if (!takeFrame(window, name)) {
-    throw Corruption(name, sizeof(FileHeader), name + ": its base frame cannot be read");
+  try {
+    if (!takeFrame(window, name)) {
+      throw Corruption(name, sizeof(FileHeader), name + ": its base frame cannot be read");
+    }
+  } catch (...) {
+    tail_ = before;
+    throw;
   }
+  activeFirst_ = tail_.sequence;
 }
 
 SealedFile JournalCore::describeActive() const {

@@ -396,6 +396,85 @@ TEST_F(JournalTest, AsyncCommitsKeepTheirOrderAndDroppedFuturesDoNotBlock) {
   EXPECT_LT(journal->metrics().syncs, 600U);
 }
 
+/// Reads every log to offset `end` while others write; nothing but records may be met.
+void readToEnd(const std::shared_ptr<Journal>& journal, const std::vector<LogId>& logs,
+               std::uint64_t end) try {
+  std::vector<LogReader> readers;
+  readers.reserve(logs.size());
+  for (const LogId log : logs) readers.emplace_back(journal, log, 0);
+  LogChunk chunk;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  for (bool more = true; more && std::chrono::steady_clock::now() < deadline;) {
+    const Sequence seen = journal->written();
+    more = false;
+    for (LogReader& reader : readers) {
+      while (reader.next(chunk, ReadLimit::Written)) {
+      }
+      more = more || reader.offset() < end;
+    }
+    if (more) journal->waitForWritten(seen, std::chrono::milliseconds(10));
+  }
+  for (const LogReader& reader : readers) EXPECT_EQ(reader.offset(), end);
+} catch (const Error& error) {
+  ADD_FAILURE() << error.what();
+}
+
+void writeToAll(Journal& journal, const std::vector<LogId>& logs, std::uint64_t commits) {
+  Commit commit;
+  for (std::uint64_t i = 0; i < commits; ++i) {
+    for (const LogId log : logs) {
+      commit.recordBuffer(log) += "a record of some length, so that segments are filled";
+      commit.recordAdded(log, 1);
+    }
+    (void)journal.commit(commit, Durability::Buffered);
+  }
+}
+
+// The end of a log, the section that ends there and the segment that holds it are seen together,
+// also while segments are sealed.
+TEST_F(JournalTest, AReaderThatSeesTheEndOfALogFindsItsLastRecord) {
+  constexpr std::uint64_t commits = 5000;
+  auto journal = Journal::open(directory_, smallSegments());
+  std::vector<LogId> logs;
+  for (const char* name : {"a", "b", "c", "d"}) logs.push_back(journal->declareLog(name));
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 3; ++i) readers.emplace_back([&] { readToEnd(journal, logs, commits); });
+  writeToAll(*journal, logs, commits);
+  for (auto& reader : readers) reader.join();
+  EXPECT_GT(journal->metrics().rollovers, 10U);
+}
+
+TEST_F(JournalTest, ReadersOfAnotherProcessFindWhatTheySeeTheEndOf) {
+  constexpr std::uint64_t commits = 5000;
+  JournalOptions options = smallSegments();
+  options.sharing = Sharing::Shared;
+  const pid_t writer = fork();
+  if (writer == 0) {
+    try {
+      auto own = Journal::open(directory_, options);
+      std::vector<LogId> logs;
+      for (const char* name : {"a", "b", "c", "d"}) logs.push_back(own->declareLog(name));
+      writeToAll(*own, logs, commits);
+      own.reset();
+      _exit(0);
+    } catch (const std::exception& error) {
+      fprintf(stderr, "child: %s\n", error.what());
+      _exit(1);
+    }
+  }
+  {
+    auto journal = Journal::open(directory_, options);
+    std::vector<LogId> logs;
+    for (const char* name : {"a", "b", "c", "d"}) logs.push_back(journal->declareLog(name));
+    std::vector<std::thread> readers;
+    for (int i = 0; i < 3; ++i) readers.emplace_back([&] { readToEnd(journal, logs, commits); });
+    for (auto& reader : readers) reader.join();
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(writer, &status, 0), writer);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 TEST_F(JournalTest, SixteenThreadsShareSyncs) {
   auto journal = Journal::open(directory_);
   const StoreId id = journal->declareStore("s");
