@@ -33,9 +33,24 @@ Commit::Content::Section& Commit::Content::section(SectionKind sectionKind, std:
   return sections[index[id] - 1];
 }
 
+Commit::Content::Section& Commit::Content::wholeSection(SectionKind sectionKind, std::uint32_t id) {
+  Section& found = section(sectionKind, id);
+  if (found.bytes.size() > found.whole()) found.bytes.resize(found.whole());
+  return found;
+}
+
+template <typename Encode>
+void Commit::Content::addChange(StoreId store, Encode&& encode) {
+  Section& section = wholeSection(SectionKind::Store, store.value);
+  Chunk& chunk = openChunk(section);
+  encode(section.bytes);  // when it throws, its bytes do not count
+  chunk.end = section.bytes.size();
+  ++chunk.count;
+}
+
 std::size_t Commit::Content::bytes() const noexcept {
   std::size_t sum = 0;
-  for (std::size_t i = 0; i < used; ++i) sum += sections[i].bytes.size();
+  for (std::size_t i = 0; i < used; ++i) sum += sections[i].whole();
   return sum;
 }
 
@@ -62,47 +77,38 @@ void Commit::put(StoreId store, std::string_view key, std::string_view value) {
     throw InvalidArgument(
         fmt::format("the value has {} bytes; at most 1 GiB can be stored", value.size()));
   }
-  auto& section = content_->section(SectionKind::Store, store.value);
-  auto& chunk = Content::openChunk(section);
-  section.bytes.push_back(static_cast<char>(StoreOp::Put));
-  putText(section.bytes, key);
-  putText(section.bytes, value);
-  chunk.end = section.bytes.size();
-  ++chunk.count;
+  content_->addChange(store, [&](std::string& bytes) {
+    bytes.push_back(static_cast<char>(StoreOp::Put));
+    putText(bytes, key);
+    putText(bytes, value);
+  });
 }
 
 void Commit::erase(StoreId store, std::string_view key) {
   checkKey(key);
-  auto& section = content_->section(SectionKind::Store, store.value);
-  auto& chunk = Content::openChunk(section);
-  section.bytes.push_back(static_cast<char>(StoreOp::Erase));
-  putText(section.bytes, key);
-  chunk.end = section.bytes.size();
-  ++chunk.count;
+  content_->addChange(store, [&](std::string& bytes) {
+    bytes.push_back(static_cast<char>(StoreOp::Erase));
+    putText(bytes, key);
+  });
 }
 
 void Commit::clear(StoreId store) {
-  auto& section = content_->section(SectionKind::Store, store.value);
-  section.bytes.clear();  // nothing before it in this commit can matter
-  section.chunks.clear();
-  auto& chunk = Content::openChunk(section);
-  section.bytes.push_back(static_cast<char>(StoreOp::Clear));
-  chunk.end = section.bytes.size();
-  ++chunk.count;
+  content_->section(SectionKind::Store, store.value).chunks.clear();  // cannot matter any more
+  content_->addChange(store, [](std::string& bytes) {
+    bytes.push_back(static_cast<char>(StoreOp::Clear));
+  });
 }
 
 void Commit::erasePrefix(StoreId store, std::string_view prefix) {
   checkKey(prefix);
-  auto& section = content_->section(SectionKind::Store, store.value);
-  auto& chunk = Content::openChunk(section);
-  section.bytes.push_back(static_cast<char>(StoreOp::ErasePrefix));
-  putText(section.bytes, prefix);
-  chunk.end = section.bytes.size();
-  ++chunk.count;
+  content_->addChange(store, [&](std::string& bytes) {
+    bytes.push_back(static_cast<char>(StoreOp::ErasePrefix));
+    putText(bytes, prefix);
+  });
 }
 
 std::string& Commit::recordBuffer(LogId log) {
-  return content_->section(SectionKind::Log, log.value).bytes;
+  return content_->wholeSection(SectionKind::Log, log.value).bytes;
 }
 
 void Commit::recordAdded(LogId log, std::int64_t timestampMs) {

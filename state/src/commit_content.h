@@ -66,6 +66,10 @@ struct Commit::Content {
     std::uint32_t id = 0;
     std::string bytes;
     std::vector<Chunk> chunks;
+    /// Bytes that count: what lies behind belongs to a record or change whose encoding failed.
+    [[nodiscard]] std::size_t whole() const noexcept {
+      return chunks.empty() ? 0 : chunks.back().end;
+    }
   };
   struct Requirement {
     std::string name;
@@ -80,6 +84,10 @@ struct Commit::Content {
   FrameKind kind = FrameKind::Commit;
 
   Section& section(SectionKind sectionKind, std::uint32_t id);
+  /// The same without bytes that do not count.
+  Section& wholeSection(SectionKind sectionKind, std::uint32_t id);
+  template <typename Encode>
+  void addChange(StoreId store, Encode&& encode);
   [[nodiscard]] std::size_t bytes() const noexcept;
   void reset() noexcept;
 

@@ -3,13 +3,18 @@
 
 #include <fmt/format.h>
 
+#include <pthread.h>
+
 #include <array>
+#include <boost/filesystem/operations.hpp>
+#include <boost/filesystem/path.hpp>
 #include <cerrno>
 #include <condition_variable>
 #include <limits>
 #include <map>
 #include <mutex>
 #include <set>
+#include <new>
 #include <tuple>
 
 #include "append_lock.h"
@@ -26,19 +31,27 @@ class Engines {
   using Key = std::tuple<FileSystem*, std::uint64_t, std::uint64_t, std::uint32_t>;
 
   static Engines& instance() {
-    static auto* engines = new Engines;  // outlives static journals
+    static auto* engines = [] {
+      // So that a child that forks off while another thread is in here can open directories.
+      if (::pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+                           [] { instance().mutex_.unlock(); }) != 0) {
+        throw std::bad_alloc();
+      }
+      return new Engines;  // outlives static journals
+    }();
     return *engines;
   }
 
   std::shared_ptr<JournalCore> open(const std::string& directory, const JournalOptions& options,
                                     const Environment& environment) {
-    Key key = keyOf(existing(directory, options, environment), environment);
+    const Key key = keyOf(existing(directory, options, environment), environment);
     std::unique_lock lock(mutex_);
     for (;; closed_.wait(lock)) {  // while somebody opens it, or its last handle closes it
       if (opening_.contains(key)) continue;
       const auto at = engines_.find(key);
       if (at == engines_.end()) break;
       if (auto core = at->second.lock()) {
+        lock.unlock();  // this may be the last handle by now, and closing it takes the mutex
         if (core->options().sharing != options.sharing) {
           throw ConfigurationError(directory +
                                    ": is open in this process with another sharing mode");
@@ -49,23 +62,25 @@ class Engines {
     // Not under the mutex: a long recovery holds up nobody who opens another directory.
     opening_.insert(key);
     lock.unlock();
-    std::shared_ptr<JournalCore> core;
-    try {
-      auto fresh = std::make_unique<JournalCore>(directory, options, environment);
-      fresh->open();
-      fresh->startThread();
-      core.reset(fresh.release(), [](JournalCore* closing) { retire(closing); });
-    } catch (...) {
-      lock.lock();
-      opening_.erase(key);
-      closed_.notify_all();
-      throw;
-    }
-    lock.lock();
-    opening_.erase(key);
-    engines_[key] = core;
-    closed_.notify_all();
-    return core;
+    struct Opened {  // whatever comes of it, the next one may try
+      Engines& engines;
+      const Key& key;
+      std::shared_ptr<JournalCore> core;
+      ~Opened() {
+        {
+          const std::lock_guard guard(engines.mutex_);
+          engines.opening_.erase(key);
+        }
+        engines.closed_.notify_all();
+      }
+    } opened{*this, key, nullptr};
+    auto fresh = std::make_unique<JournalCore>(directory, options, environment);
+    fresh->open();
+    fresh->startThread();
+    opened.core.reset(fresh.release(), [](JournalCore* closing) { retire(closing); });
+    const std::lock_guard guard(mutex_);
+    engines_[key] = opened.core;
+    return opened.core;
   }
 
  private:
@@ -95,11 +110,12 @@ class Engines {
   }
 
   static void retire(JournalCore* core) {
+    // In a forked child all of it is the parent's: its threads, which wait on its conditions, and
+    // what is on disk. Nothing of it can be ended here.
+    if (core->forked()) return;
     core->close();
     Engines& self = instance();
-    const bool sameProcess = !core->forked();
     delete core;
-    if (!sameProcess) return;
     const std::lock_guard lock(self.mutex_);
     std::erase_if(self.engines_, [](const auto& item) { return item.second.expired(); });
     self.closed_.notify_all();
@@ -179,13 +195,16 @@ void Store::scanPrefix(
 std::shared_ptr<Journal> Journal::open(const std::string& directory, const JournalOptions& options,
                                        const Environment& environment) {
   if (directory.empty()) throw ConfigurationError("the state directory's name is empty");
+  // Files are opened by name for as long as it is open, whatever becomes of the working directory.
+  const std::string absolute = boost::filesystem::absolute(directory).lexically_normal().string();
   return std::shared_ptr<Journal>(
-      new Journal(Engines::instance().open(directory, options, environment)));
+      new Journal(Engines::instance().open(absolute, options, environment)));
 }
 
 Journal::Journal(std::shared_ptr<JournalCore> core) : core_(std::move(core)) {}
 Journal::~Journal() = default;
 
+bool Journal::sameAs(const Journal& other) const noexcept { return core_ == other.core_; }
 const std::string& Journal::directory() const noexcept { return core_->directory(); }
 const std::string& Journal::id() const noexcept { return core_->idText(); }
 Sharing Journal::sharing() const noexcept { return core_->options().sharing; }
@@ -211,15 +230,7 @@ std::vector<StoreInfo> Journal::stores() {
   });
 }
 
-void Journal::removeStore(StoreId id) {
-  (void)core_->changeCatalog(
-      [&] {
-        std::string changes;
-        Catalog::removeStore(changes, id.value);
-        return changes;
-      },
-      Durability::Buffered);
-}
+void Journal::removeStore(StoreId id) { core_->removeStore(id); }
 
 std::shared_ptr<Store> Journal::store(StoreId id) {
   return std::make_shared<StoreHandle>(core_, core_->openStore(id));
@@ -355,7 +366,7 @@ void Journal::commitAsync(Commit commit, Durability durability,
   core_->commitAsync(std::move(commit), durability, std::move(done));
 }
 
-void Journal::flush() { core_->syncTo(core_->written()); }
+void Journal::flush() { core_->flush(); }
 Sequence Journal::written() { return Sequence{core_->written()}; }
 Sequence Journal::synced() { return Sequence{core_->synced()}; }
 

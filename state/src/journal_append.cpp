@@ -26,6 +26,7 @@ namespace {
 
 constexpr std::uint64_t writebackStep = 4U << 20;  // DESIGN: dirty pages never pile up
 constexpr std::uint64_t allocateStep = 1U << 20;   // arbitrary; doubles up to a segment
+constexpr std::uint64_t reservedBytes = 64U << 10;  // so that cleaning works on a full disk
 constexpr std::int64_t markIdleUs = 100'000;       // R4: the window in which rot looks torn
 
 void raiseTo(std::atomic<std::uint64_t>& value, std::uint64_t to) noexcept {
@@ -50,12 +51,16 @@ std::string_view FileWindow::at(std::uint64_t offset, std::uint64_t length) {
   return std::string_view(buffer_).substr(offset - start_, length);
 }
 
-JournalCore::AppendLock::AppendLock(JournalCore& core) : core_(core), guard_(core.appendMutex_) {
+JournalCore::AppendLock::AppendLock(JournalCore& core)
+    : core_(core), guard_(core.appendMutex_, std::defer_lock) {
+  core.refuseWithinTransaction();
+  guard_.lock();
   core.appendOwner_ = std::this_thread::get_id();
   if (!core.shared()) return;
   try {
     throwUnlessOk(core.appendFile_->lock(LockKind::Exclusive), "locking", core.path("APPEND"));
     core.followTo(core.page().end.load());
+    if (core.page().poisoned.load() != 0) core.throwPoisoned();
     if (core.page().writing.load() != 0) core.adoptUnpublished();
     core.vouch();
   } catch (...) {
@@ -79,6 +84,13 @@ void JournalCore::checkUsable() const {
   if (!opened_) throw Closed(directory_ + ": the journal is closed");
 }
 
+void JournalCore::refuseWithinTransaction() const {
+  if (appendOwner_.load() != std::this_thread::get_id()) return;
+  throw InvalidArgument(directory_ +
+                        ": the function that an update or a transaction calls may read, but not "
+                        "write to the same directory: the commit that it is part of is open");
+}
+
 void JournalCore::throwPoisoned() const {
   throw JournalFailed(fmt::format(
       "{}: an earlier sync failed ({}), so what was written since may be lost; nothing more is "
@@ -98,20 +110,18 @@ void JournalCore::wakeAll() {
 
 CommitResult JournalCore::commit(Commit& commit, Durability durability) {
   checkUsable();
+  refuseWithinTransaction();
+  settleQueue(appended_);  // commits of one thread keep their order, async or not
+  throttle();
   Commit::Content& content = *commit.content_;
   CommitResult result;
-  {
-    throttle();
-    const std::uint64_t blob = writeBlob(content);
-    try {
-      AppendLock lock(*this);
-      result = appendLocked(content, blob);
-    } catch (...) {
-      if (blob != 0 && page().poisoned.load() == 0) {
-        (void)files().remove(filePath(blob, FileKind::Blob));
-      }
-      throw;
-    }
+  const std::uint64_t blob = writeBlob(content);
+  try {
+    AppendLock lock(*this);
+    result = appendLocked(content, blob);
+  } catch (...) {
+    dropBlob(blob);
+    throw;
   }
   content.reset();
   finishCommit(result.sequence.value, durability);
@@ -123,7 +133,7 @@ void JournalCore::finishCommit(std::uint64_t sequence, Durability durability) {
     rollIfLarge();
   } catch (const JournalFailed&) {
     throw;
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     // The frame is written all the same; whoever comes next tries to roll again.
   }
   if (durability == Durability::Synced) {
@@ -136,6 +146,8 @@ void JournalCore::finishCommit(std::uint64_t sequence, Durability durability) {
 CommitResult JournalCore::transact(const std::function<void(Commit&)>& fill,
                                    Durability durability) {
   checkUsable();
+  refuseWithinTransaction();
+  settleQueue(appended_);
   throttle();
   CommitResult result;
   {
@@ -143,32 +155,39 @@ CommitResult JournalCore::transact(const std::function<void(Commit&)>& fill,
     Commit commit;
     fill(commit);
     if (commit.empty()) return {Sequence{tail_.sequence}, {}};
-    result = appendLocked(*commit.content_, writeBlob(*commit.content_));
+    // Within the lock: nobody may write between what `fill` read and this.
+    const std::uint64_t blob = writeBlob(*commit.content_);
+    try {
+      result = appendLocked(*commit.content_, blob);
+    } catch (...) {
+      dropBlob(blob);
+      throw;
+    }
   }
   finishCommit(result.sequence.value, durability);
   return result;
 }
 
 CommitResult JournalCore::changeCatalog(const std::function<std::string()>& changes,
-                                        Durability durability) {
+                                        Durability durability, Space space) {
   checkUsable();
   CommitResult result;
   {
     AppendLock lock(*this);
     const std::string bytes = changes();
     if (bytes.empty()) return {Sequence{tail_.sequence}, {}};
-    result = appendCatalog(bytes);
+    result = appendCatalog(bytes, space);
   }
   finishCommit(result.sequence.value, durability);
   return result;
 }
 
-CommitResult JournalCore::appendCatalog(const std::string& changes) {
+CommitResult JournalCore::appendCatalog(const std::string& changes, Space space) {
   Commit commit;
   auto& section = commit.content_->section(SectionKind::Catalog, 0);
   section.bytes = changes;
   section.chunks.push_back({.begin = 0, .end = changes.size(), .count = 1});
-  return appendLocked(*commit.content_, 0);
+  return appendLocked(*commit.content_, 0, space);
 }
 
 void JournalCore::throttle() {
@@ -186,7 +205,8 @@ std::uint64_t JournalCore::writeBlob(const Commit::Content& content) {
       makeFileHeader(FileKind::Blob, id_, number, 0, environment_.clock->wallMs(), 0);
   std::vector<std::span<const std::byte>> pieces{std::as_bytes(std::span(&header, 1))};
   for (std::size_t i = 0; i < content.used; ++i) {
-    pieces.push_back(asBytes(content.sections[i].bytes));
+    const auto& section = content.sections[i];
+    pieces.push_back(asBytes(std::string_view(section.bytes).substr(0, section.whole())));
   }
   try {
     throwUnlessOk(file.value->write(0, pieces), "writing", name);
@@ -205,8 +225,26 @@ std::uint64_t JournalCore::writeBlob(const Commit::Content& content) {
   return number;
 }
 
-CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t blob) {
+/// Of a commit that was not written. A failed sync may have kept it for a frame that is there.
+void JournalCore::dropBlob(std::uint64_t blob) noexcept {
+  if (blob != 0 && page().poisoned.load() == 0) {
+    (void)files().remove(filePath(blob, FileKind::Blob));
+  }
+}
+
+CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t blob, Space space) {
   if (page().poisoned.load() != 0) throwPoisoned();
+  if (content.kind == FrameKind::Commit && page().epochDue.load() != 0) {
+    page().epochDue.store(0);
+    try {
+      std::string changes;
+      Catalog::newEpoch(changes, environment_.random->next());
+      (void)appendCatalog(changes, space);
+    } catch (...) {
+      page().epochDue.store(1);
+      throw;
+    }
+  }
   for (const auto& requirement : content.requirements) {
     const auto at = catalog_.claims.find(requirement.name);
     if (at == catalog_.claims.end() || at->second != requirement.incarnation) {
@@ -287,7 +325,7 @@ CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t b
     pieces_.push_back(std::span(zeros).first(header.frameBytes - bytes));
   }
 
-  writeFrame(header.frameBytes);
+  writeFrame(header.frameBytes, space);
   try {
     applyFrame(frame_, bodies_, nullptr, {});
   } catch (const std::exception& error) {
@@ -313,24 +351,30 @@ CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t b
   return result;
 }
 
-void JournalCore::writeFrame(std::uint64_t bytes) {
-  const std::string file = segmentPath(tail_.segment);
+void JournalCore::writeFrame(std::uint64_t bytes, Space space) {
+  reserve(bytes, space);
   page().writing.store(1);
-  if (tail_.end + bytes > tail_.allocated) {
-    const std::uint64_t wanted =
-        std::max(tail_.end + bytes + allocateStep,
-                 std::min(2 * tail_.allocated, options_.segmentBytes + allocateStep));
-    const auto status = tail_.file->allocate(wanted);
-    if (status.ok()) {
-      tail_.allocated = wanted;
-    } else if (status.error != EOPNOTSUPP) {
-      cutBack();
-      throwIoError(status.error, "reserving space in", file);
-    }
-  }
   if (const auto status = tail_.file->write(tail_.end, pieces_); !status.ok()) {
     cutBack();
-    throwIoError(status.error, "appending to", file);
+    if (page().poisoned.load() != 0) throwPoisoned();  // the frame may be there after all
+    throwIoError(status.error, "appending to", segmentPath(tail_.segment));
+  }
+}
+
+void JournalCore::reserve(std::uint64_t bytes, Space space) {
+  // Everybody but the cleaner leaves it room for the frames that let files go.
+  const std::uint64_t needed = tail_.end + bytes + (space == Space::Reserved ? 0 : reservedBytes);
+  if (needed <= tail_.allocated) return;
+  const std::uint64_t wanted =
+      std::max(needed + allocateStep,
+               std::min(2 * tail_.allocated, options_.segmentBytes + allocateStep));
+  std::uint64_t got = wanted;
+  auto status = tail_.file->allocate(wanted);
+  if (isDiskFull(status.error)) status = tail_.file->allocate(got = needed);
+  if (status.ok()) {
+    tail_.allocated = got;
+  } else if (status.error != EOPNOTSUPP) {
+    throwIoError(status.error, "reserving space in", segmentPath(tail_.segment));
   }
 }
 
@@ -348,17 +392,21 @@ void JournalCore::cutBack() {
 
 void JournalCore::publish() {
   JournalPage& shared = page();
-  shared.written.store(tail_.sequence);
   takenIn_ = packEnd(tail_.segment, tail_.end);
-  shared.end.store(takenIn_);
+  shared.end.store(takenIn_);  // first: who is woken by `written` has to find it
+  shared.written.store(tail_.sequence);
   shared.writing.store(0);
   wakeAll();
 }
 
 void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string_view> bodies,
                              File* file, const std::string& filePathName) {
-  std::string joined;
-  std::string buffer;
+  // All of it is read before any of it is applied: a read may fail.
+  std::vector<std::unique_ptr<std::string>> owned;
+  const auto own = [&](std::size_t bytes) -> std::string& {
+    return *owned.emplace_back(std::make_unique<std::string>(bytes, '\0'));
+  };
+  wanted_.clear();
   const auto body = [&](std::size_t i, std::uint64_t at) -> std::string_view {
     if (!bodies.empty()) return bodies[i];
     const SectionEntry& entry = frame.sections[i];
@@ -370,7 +418,7 @@ void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string
       from = blobFile.get();
       name = filePath(frame.header.blob, FileKind::Blob);
     }
-    buffer.resize(entry.length);
+    std::string& buffer = own(entry.length);
     const auto got = from->read(at, std::as_writable_bytes(std::span(buffer)));
     throwUnlessOk(got, "reading", name);
     if (got.value != entry.length || hash64(buffer) != entry.hash) {
@@ -380,49 +428,67 @@ void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string
     }
     return buffer;
   };
-
   std::uint64_t inlineAt = frame.bodyOffset;
   std::uint64_t blobAt = sizeof(FileHeader);
   for (std::size_t i = 0; i < frame.sections.size(); ++i) {
     const SectionEntry& entry = frame.sections[i];
-    const auto store = entry.kind == SectionKind::Store
-                           ? stores_.find(static_cast<std::uint32_t>(entry.id))
-                           : stores_.end();
-    const bool wanted = entry.kind == SectionKind::Catalog || store != stores_.end();
-    joined.clear();
-    std::string_view whole;
-    std::size_t j = i;
-    for (;; ++j) {
-      const bool external = (frame.sections[j].flags & sectionExternal) != 0;
-      std::uint64_t& at = external ? blobAt : inlineAt;
-      const bool more = (frame.sections[j].flags & sectionMore) != 0;
-      if (wanted) {
-        whole = body(j, at);
-        if (more || !joined.empty()) {
-          joined.append(whole);
-          whole = joined;
-        }
+    Wanted section{entry.kind, nullptr, {}};
+    if (entry.kind == SectionKind::Store) {
+      const auto at = stores_.find(static_cast<std::uint32_t>(entry.id));
+      if (at != stores_.end()) section.store = at->second;
+    }
+    const bool apply = entry.kind == SectionKind::Catalog || section.store;
+    std::string* joined = nullptr;
+    for (;; ++i) {
+      const SectionEntry& piece = frame.sections[i];
+      std::uint64_t& at = (piece.flags & sectionExternal) != 0 ? blobAt : inlineAt;
+      const bool more = (piece.flags & sectionMore) != 0 && i + 1 < frame.sections.size();
+      if (apply) {
+        section.whole = body(i, at);
+        if (more && joined == nullptr) joined = &own(0);
+        if (joined != nullptr) section.whole = joined->append(section.whole);
       }
-      at += frame.sections[j].length;
-      if (!more || j + 1 == frame.sections.size()) break;
+      at += piece.length;
+      if (!more) break;
     }
-    bool understood = true;
-    if (entry.kind == SectionKind::Catalog) {
-      const std::unique_lock lock(indexMutex_);
-      understood = frame.header.kind == FrameKind::Base
-                       ? catalog_.decode(whole)
-                       : catalog_.apply(whole, frame.header.sequence);
-      if (frame.header.segment != activeSegment_) beginActive(frame.header.segment);
-      std::erase_if(stores_,
-                    [&](const auto& item) { return !catalog_.stores.contains(item.first); });
-    } else if (store != stores_.end()) {
-      understood = store->second->apply(whole);
-    }
-    if (!understood) throwNotUnderstood(frame);
-    i = j;
+    if (apply) wanted_.push_back(std::move(section));
   }
+
+  {
+    // A reader sees all that the frame does to the stores, or nothing; locked in order of ids.
+    struct Locks {
+      std::vector<StoreState*>& stores;
+      std::size_t held = 0;
+      ~Locks() {
+        while (held > 0) stores[--held]->mutex().unlock();
+      }
+    } locks{touched_};
+    touched_.clear();
+    for (const Wanted& section : wanted_) {
+      if (section.store) touched_.push_back(section.store.get());
+    }
+    std::sort(touched_.begin(), touched_.end(), [](const StoreState* left, const StoreState* right) {
+      return left->id() < right->id();
+    });
+    touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());
+    for (; locks.held < touched_.size(); ++locks.held) touched_[locks.held]->mutex().lock();
+    for (const Wanted& section : wanted_) {
+      if (section.store && !section.store->apply(section.whole)) throwNotUnderstood(frame);
+    }
+  }
+
   // A reader that sees the end of a log finds the section that holds its last record.
   const std::unique_lock lock(indexMutex_);
+  for (const Wanted& section : wanted_) {
+    if (section.kind != SectionKind::Catalog) continue;
+    const bool base = frame.header.kind == FrameKind::Base;
+    if (!(base ? catalog_.decode(section.whole)
+               : catalog_.apply(section.whole, frame.header.sequence))) {
+      throwNotUnderstood(frame);
+    }
+    if (base) beginActive(frame);
+    std::erase_if(stores_, [&](const auto& item) { return !catalog_.stores.contains(item.first); });
+  }
   for (const SectionEntry& entry : frame.sections) {
     if (entry.kind != SectionKind::Log || entry.count == 0) continue;  // 0: a further piece
     const auto log = static_cast<std::uint32_t>(entry.id);
@@ -431,6 +497,7 @@ void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string
     }
   }
   active_.add(frame);
+  activeLast_ = frame.header.sequence;
 }
 
 void JournalCore::throwNotUnderstood(const FrameView& frame) const {
@@ -441,10 +508,13 @@ void JournalCore::throwNotUnderstood(const FrameView& frame) const {
                                name, frame.header.sequence, frame.header.fileOffset));
 }
 
-void JournalCore::beginActive(std::uint64_t segment) {
-  keepIndex(activeSegment_, std::make_shared<SegmentIndex>(std::move(active_)));
+void JournalCore::beginActive(const FrameView& base) {
+  const bool whole = activeLast_ + 1 == base.header.sequence;  // what is known of the one before
+  if (whole && activeSegment_ != 0 && activeSegment_ != base.header.segment) {
+    keepIndex(activeSegment_, std::make_shared<SegmentIndex>(std::move(active_)));
+  }
   active_ = SegmentIndex{};
-  activeSegment_ = segment;
+  activeSegment_ = base.header.segment;
 }
 
 void JournalCore::takeInOthers() {
@@ -455,6 +525,17 @@ void JournalCore::takeInOthers() {
 }
 
 void JournalCore::followTo(std::uint64_t packedEnd) {
+  if (!stale_.empty()) reloadStale();
+  if (packEnd(tail_.segment, tail_.end) == packedEnd) return;
+  try {
+    followFrames(packedEnd);
+  } catch (const IoError& error) {
+    if (error.osError() != ENOENT) throw;
+    skipCleanedAway();
+  }
+}
+
+void JournalCore::followFrames(std::uint64_t packedEnd) {
   const std::uint64_t segment = packedSegment(packedEnd);
   while (packEnd(tail_.segment, tail_.end) != packedEnd) {
     std::uint64_t limit = packedOffset(packedEnd);
@@ -479,6 +560,46 @@ void JournalCore::followTo(std::uint64_t packedEnd) {
     if (next) enterSegment(tail_.segment + 1, std::move(next));
   }
   takenIn_ = packedEnd;
+}
+
+/// What this process has not taken in yet was removed or rewritten by another one's cleaner. So
+/// it begins where a joiner begins, at the newest segment, whose base frame lists what there is,
+/// and reads its stores in anew.
+void JournalCore::skipCleanedAway() {
+  constexpr int attemptsMax = 5;  // each meets a cleaner that was faster once more
+  for (int attempt = 1;; ++attempt) {
+    try {
+      {
+        const std::unique_lock lock(indexMutex_);
+        stale_.merge(stores_);
+        stores_.clear();
+      }
+      takenIn_ = 0;
+      beginAt(page().end.load());
+      reloadStale();
+      return;
+    } catch (const IoError& error) {
+      if (error.osError() != ENOENT || attempt == attemptsMax) throw;
+    }
+  }
+}
+
+void JournalCore::reloadStale() {
+  while (!stale_.empty()) {
+    const auto at = stale_.begin();
+    const auto state = at->second;
+    if (catalog_.stores.contains(at->first)) {
+      try {
+        state->replaceWith(std::move(*loadStore(at->first)));
+      } catch (const Corruption&) {
+        state->fail(std::current_exception());  // the others can still be read
+      }
+      const std::unique_lock lock(indexMutex_);
+      stores_[at->first] = state;
+    }
+    stale_.erase(at);
+  }
+  takenIn_ = packEnd(tail_.segment, tail_.end);
 }
 
 bool JournalCore::takeFrame(FileWindow& window, const std::string& name) {
@@ -718,10 +839,13 @@ void JournalCore::roll() {
     const std::unique_lock lock(indexMutex_);
     catalog_ = std::move(sealedCatalog);
     footer = active_.encodeFooter(id_.low, oldSegment, oldEnd);
-    openFiles_[oldSegment] = oldFile;
-    openFiles_[number] = file;
-    beginActive(number);
+    keepIndex(oldSegment, std::make_shared<SegmentIndex>(std::move(active_)));
+    active_ = SegmentIndex{};
+    activeSegment_ = number;
+    activeLast_ = next.sequence;
   }
+  openFiles_.keep(oldSegment, oldFile);
+  openFiles_.keep(number, file);
   activeFirst_ = next.sequence;
   tail_ = std::move(next);
   ++counters_.rollovers;
@@ -742,15 +866,40 @@ void JournalCore::writeMark(FrameKind kind) {
 
 void JournalCore::commitAsync(Commit commit, Durability durability, Done done) {
   checkUsable();
+  refuseWithinTransaction();
   {
-    const std::lock_guard guard(queueMutex_);
+    std::unique_lock guard(queueMutex_);
+    if (environment_.threads && std::this_thread::get_id() != thread_.get_id()) {
+      queueMoved_.wait(guard, [&] { return queuedBytes_ <= options_.unsyncedBytesMax; });
+    }
+    queuedBytes_ += commit.bytes();
     queue_.push_back({std::move(commit), durability, std::move(done)});
+    ++queued_;
+    ++unsettled_;
   }
   if (environment_.threads) {
     queueWake_.notify_one();
   } else {
     runQueue();
   }
+}
+
+/// Waits until `reached` (appended_ or completed_) covers what is in the queue now.
+void JournalCore::settleQueue(const std::uint64_t& reached) {
+  if (unsettled_.load() == 0 || !environment_.threads ||
+      std::this_thread::get_id() == thread_.get_id()) {
+    return;
+  }
+  std::unique_lock guard(queueMutex_);
+  const std::uint64_t wanted = queued_;
+  queueMoved_.wait(guard, [&] { return reached >= wanted; });
+}
+
+void JournalCore::flush() {
+  checkUsable();
+  refuseWithinTransaction();
+  settleQueue(completed_);
+  syncTo(written());
 }
 
 void JournalCore::runQueue() {
@@ -763,36 +912,50 @@ void JournalCore::runQueue() {
   struct Outcome {
     CommitResult result;
     std::exception_ptr error;
+    std::uint64_t blob = 0;
   };
   std::vector<Outcome> outcomes(batch.size());
   std::uint64_t wanted = 0;
   for (std::size_t begin = 0; begin < batch.size();) {
     // One lock and one sync for many; small groups, so that other writers get their turn.
     const std::size_t end = std::min(batch.size(), begin + 256);
+    std::uint64_t bytes = 0;
+    for (std::size_t i = begin; i < end; ++i) {
+      bytes += batch[i].commit.bytes();
+      try {
+        outcomes[i].blob = writeBlob(*batch[i].commit.content_);
+      } catch (...) {
+        outcomes[i].error = std::current_exception();
+      }
+    }
     try {
       throttle();
-      std::vector<std::uint64_t> blobs;
-      for (std::size_t i = begin; i < end; ++i) {
-        blobs.push_back(writeBlob(*batch[i].commit.content_));
-      }
       AppendLock lock(*this);
       for (std::size_t i = begin; i < end; ++i) {
+        if (outcomes[i].error) continue;
         try {
-          outcomes[i].result = appendLocked(*batch[i].commit.content_, blobs[i - begin]);
+          outcomes[i].result = appendLocked(*batch[i].commit.content_, outcomes[i].blob);
           if (batch[i].durability == Durability::Synced) {
             wanted = outcomes[i].result.sequence.value;
           }
         } catch (...) {
           outcomes[i].error = std::current_exception();
+          dropBlob(outcomes[i].blob);
         }
       }
     } catch (...) {
       for (std::size_t i = begin; i < end; ++i) {
-        if (!outcomes[i].error && outcomes[i].result.sequence.value == 0) {
-          outcomes[i].error = std::current_exception();
-        }
+        if (outcomes[i].error || outcomes[i].result.sequence.value != 0) continue;
+        outcomes[i].error = std::current_exception();
+        dropBlob(outcomes[i].blob);
       }
     }
+    {
+      const std::lock_guard guard(queueMutex_);
+      appended_ += end - begin;
+      queuedBytes_ -= bytes;
+    }
+    queueMoved_.notify_all();
     begin = end;
   }
   std::exception_ptr syncFailure;
@@ -811,10 +974,18 @@ void JournalCore::runQueue() {
     }
     if (batch[i].done) batch[i].done(outcome.result, error);
   }
+  {
+    const std::lock_guard guard(queueMutex_);
+    completed_ += batch.size();
+    unsettled_ -= batch.size();
+  }
+  queueMoved_.notify_all();
 }
 
 void JournalCore::wakeThread() {
-  if (threadIdle_.load() && threadIdle_.exchange(false)) queueWake_.notify_one();
+  if (!threadIdle_.load() || !threadIdle_.exchange(false)) return;
+  const std::lock_guard guard(queueMutex_);  // it is either before its look at us, or waits
+  queueWake_.notify_one();
 }
 
 void JournalCore::tick() {
@@ -840,7 +1011,8 @@ void JournalCore::runThread() {
       threadIdle_ = true;
       const bool busy = written() > synced() || !restingOnMark();
       if (busy) {
-        queueWake_.wait_for(lock, std::chrono::milliseconds(20));
+        queueWake_.wait_for(lock, std::clamp(options_.syncInterval, std::chrono::milliseconds(1),
+                                             std::chrono::milliseconds(20)));
       } else {
         queueWake_.wait_for(lock, std::chrono::seconds(1));
       }

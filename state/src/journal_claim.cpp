@@ -32,7 +32,10 @@ std::unique_ptr<File> JournalCore::lockClaim(std::string_view name, std::string*
   checkUsable();
   if (name.empty()) throw InvalidArgument("the name of a claim is empty");
   const std::string folder = path("claims");
-  throwUnlessOk(files().makeDirectories(folder), "creating", folder);
+  if (!claimsFolder_.load()) {
+    throwUnlessOk(files().makeDirectories(folder), "creating", folder);
+    claimsFolder_ = true;
+  }
   const std::string file = fmt::format("{}/{:016x}", folder, hash64(name));
   auto opened = files().open(file, OpenMode::ReadWriteCreate);
   throwUnlessOk(opened, "opening", file);
@@ -74,6 +77,7 @@ JournalMetrics JournalCore::metrics() const {
   metrics.rollovers = counters_.rollovers;
   metrics.snapshots = counters_.snapshots;
   metrics.cleanedBytes = counters_.cleanedBytes;
+  metrics.cleanFailures = counters_.cleanFailures;
   metrics.tornTails = counters_.tornTails;
   metrics.tornBytes = counters_.tornBytes;
   return metrics;

@@ -18,7 +18,9 @@ namespace penstock::state {
 
 namespace {
 
-constexpr std::uint64_t archiveMinBytes = 1U << 20;  // arbitrary: smaller is not worth a rewrite
+// A sealed file below this, or below a quarter of a segment, is not worth a rewrite; arbitrary.
+constexpr std::uint64_t archiveBytesMax = 1U << 20;
+constexpr std::int64_t retentionUs = 30'000'000;  // by age, files are looked through this often
 constexpr std::size_t sealedKept = 2;  // sealed segments that stores may pin before a snapshot
 
 }  // namespace
@@ -54,8 +56,21 @@ void JournalCore::snapshotStore(StoreId id) {
   snapshotStoreLocked(id);
 }
 
+/// A snapshot that another process has made since is as good as one of our own.
+bool JournalCore::takeOtherSnapshot(StoreState& store) {
+  return retryCleaned([&] {
+    const std::lock_guard guard(appendMutex_);
+    if (shared()) followTo(page().end.load());
+    const auto at = catalog_.stores.find(store.id().value);
+    if (at == catalog_.stores.end() || at->second.snapshot.covers <= store.covers()) return false;
+    store.replaceWith(std::move(*loadStore(store.id().value)));
+    return true;
+  });
+}
+
 void JournalCore::snapshotStoreLocked(StoreId id) {
   const auto store = openStore(id);
+  if (takeOtherSnapshot(*store)) return;
   SnapshotEntry entry;
   {
     AppendLock lock(*this);
@@ -105,10 +120,14 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
           Catalog::installSnapshot(changes, id.value, entry);
           return changes;
         },
-        Durability::Synced);
-  } catch (...) {
+        Durability::Synced, Space::Reserved);
+  } catch (const JournalFailed&) {
     store->thaw();
     throw;  // the frame may be there or not; recovery removes the file if it is not
+  } catch (...) {
+    (void)files().remove(finalName);
+    store->thaw();
+    throw;
   }
   if (!installed) {
     (void)files().remove(finalName);
@@ -150,6 +169,20 @@ std::string JournalCore::retentionChanges() {
   return changes;
 }
 
+/// Whether a log with an age has nothing but older records in the segment that is written now:
+/// only sealed ones can be dropped.
+bool JournalCore::activeIsOld() const {
+  const std::int64_t now = environment_.clock->wallMs();
+  return std::any_of(catalog_.logs.begin(), catalog_.logs.end(), [&](const auto& item) {
+    const auto* sections = active_.log(item.first);
+    const std::int64_t age = item.second.retention.maxAgeMs;
+    if (sections == nullptr || age < 0) return false;
+    return std::all_of(sections->begin(), sections->end(), [&](std::uint32_t at) {
+      return active_.refs()[at].maxTimeMs < now - age;
+    });
+  });
+}
+
 bool JournalCore::allOlder(std::uint32_t log, std::uint64_t before, std::int64_t timeMs) const {
   for (const SealedFile& file : catalog_.sealed) {
     for (const LogRange& range : file.logs) {
@@ -188,65 +221,109 @@ std::uint64_t JournalCore::clean() {
     }
   } unlock{cleanerFile_.get()};
 
-  (void)changeCatalog([&] { return retentionChanges(); }, Durability::Buffered);
+  std::exception_ptr failure;  // the last; what does not depend on it is done all the same
+  const auto attempt = [&](const auto& step) {
+    try {
+      step();
+    } catch (const JournalFailed&) {
+      throw;
+    } catch (const Error&) {
+      failure = std::current_exception();
+    }
+  };
+  attempt([&] {
+    AppendLock lock(*this);
+    if (activeIsOld()) roll();
+  });
+  attempt([&] {
+    (void)changeCatalog([&] { return retentionChanges(); }, Durability::Buffered, Space::Reserved);
+  });
+  // First what costs no space, so that a full disk can be cleaned.
+  std::uint64_t freed = 0;
+  attempt([&] { freed += removeDead(); });
+  for (const std::uint32_t id : pinning()) attempt([&] { snapshotPinning(id); });
+  attempt([&] { freed += removeDead(); });
+  for (const SealedFile& file : thin()) attempt([&] { freed += rewriteThin(file); });
+  counters_.cleanedBytes += freed;
+  if (failure) {
+    ++counters_.cleanFailures;
+    std::rethrow_exception(failure);
+  }
+  return freed;
+}
 
-  // Stores that keep old segments alive although nobody works on them.
-  std::set<std::uint32_t> pinning;
-  {
-    const std::lock_guard guard(appendMutex_);
-    for (std::size_t i = 0; i + sealedKept < catalog_.sealed.size(); ++i) {
-      for (const std::uint32_t id : catalog_.sealed[i].stores) {
-        if (storeNeeds(catalog_.sealed[i], id)) pinning.insert(id);
-      }
+/// Stores that keep old segments alive although nobody works on them.
+std::set<std::uint32_t> JournalCore::pinning() {
+  std::set<std::uint32_t> ids;
+  const std::lock_guard guard(appendMutex_);
+  for (std::size_t i = 0; i + sealedKept < catalog_.sealed.size(); ++i) {
+    for (const std::uint32_t id : catalog_.sealed[i].stores) {
+      if (storeNeeds(catalog_.sealed[i], id)) ids.insert(id);
     }
   }
-  for (const std::uint32_t id : pinning) {
-    const bool materialized = [&] {
-      const std::shared_lock lock(indexMutex_);
-      return stores_.contains(id);
-    }();
-    snapshotStoreLocked(StoreId{id});
-    if (!materialized) {
-      const std::lock_guard guard(appendMutex_);
-      const std::unique_lock lock(indexMutex_);
-      if (const auto at = stores_.find(id); at != stores_.end() && at->second.use_count() == 1) {
-        stores_.erase(at);
-      }
-    }
-  }
+  return ids;
+}
 
+void JournalCore::snapshotPinning(std::uint32_t id) {
+  const bool materialized = [&] {
+    const std::shared_lock lock(indexMutex_);
+    return stores_.contains(id);
+  }();
+  snapshotStoreLocked(StoreId{id});
+  if (materialized) return;
+  const std::lock_guard guard(appendMutex_);
+  const std::unique_lock lock(indexMutex_);
+  if (const auto at = stores_.find(id); at != stores_.end() && at->second.use_count() == 1) {
+    stores_.erase(at);
+  }
+}
+
+bool JournalCore::isLive(const SealedFile& file) const {
+  return std::any_of(file.logs.begin(), file.logs.end(),
+                     [&](const LogRange& range) { return logNeeds(range); }) ||
+         std::any_of(file.stores.begin(), file.stores.end(),
+                     [&](std::uint32_t id) { return storeNeeds(file, id); });
+}
+
+std::uint64_t JournalCore::removeDead() {
   std::vector<SealedFile> dead;
-  std::vector<SealedFile> thin;
   {
     const std::lock_guard guard(appendMutex_);
     for (const SealedFile& file : catalog_.sealed) {
-      const bool live = std::any_of(file.logs.begin(), file.logs.end(),
-                                    [&](const LogRange& range) { return logNeeds(range); }) ||
-                        std::any_of(file.stores.begin(), file.stores.end(),
-                                    [&](std::uint32_t id) { return storeNeeds(file, id); });
-      if (!live) {
-        dead.push_back(file);
-      } else if (file.endOffset >= archiveMinBytes || !file.blobs.empty()) {
-        thin.push_back(file);
-      }
+      if (!isLive(file)) dead.push_back(file);
     }
   }
+  if (dead.empty()) return 0;
+  std::vector<std::uint64_t> numbers;
+  for (const SealedFile& file : dead) numbers.push_back(file.number);
+  (void)changeCatalog(
+      [&] {
+        std::string changes;
+        Catalog::removeFiles(changes, numbers);
+        return changes;
+      },
+      Durability::Synced, Space::Reserved);
   std::uint64_t freed = 0;
-  if (!dead.empty()) {
-    std::vector<std::uint64_t> numbers;
-    for (const SealedFile& file : dead) numbers.push_back(file.number);
-    (void)changeCatalog(
-        [&] {
-          std::string changes;
-          Catalog::removeFiles(changes, numbers);
-          return changes;
-        },
-        Durability::Synced);
-    for (const SealedFile& file : dead) freed += unlinkSealed(file);
-  }
-  for (const SealedFile& file : thin) freed += rewriteThin(file);
-  counters_.cleanedBytes += freed;
+  for (const SealedFile& file : dead) freed += unlinkSealed(file);
   return freed;
+}
+
+/// Live files of which more than half may be of no use, as far as the catalog tells: it does not
+/// know what stores have in them.
+std::vector<SealedFile> JournalCore::thin() {
+  const std::uint64_t archiveMinBytes = std::min(archiveBytesMax, options_.segmentBytes / 4);
+  std::vector<SealedFile> files;
+  const std::lock_guard guard(appendMutex_);
+  for (const SealedFile& file : catalog_.sealed) {
+    if (!isLive(file) || (file.endOffset < archiveMinBytes && file.blobs.empty())) continue;
+    std::uint64_t whole = 0;  // bytes of logs of which everything here is wanted
+    for (const LogRange& range : file.logs) {
+      const auto at = catalog_.logs.find(range.log);
+      if (at != catalog_.logs.end() && range.start >= at->second.start) whole += range.bytes;
+    }
+    if (whole * 2 <= file.endOffset) files.push_back(file);
+  }
+  return files;
 }
 
 std::uint64_t JournalCore::unlinkSealed(const SealedFile& file) {
@@ -254,9 +331,9 @@ std::uint64_t JournalCore::unlinkSealed(const SealedFile& file) {
   const auto drop = [&](std::uint64_t number, FileKind kind) {
     {
       const std::unique_lock lock(indexMutex_);
-      openFiles_.erase(number);
       sealedIndexes_.erase(number);
     }
+    openFiles_.drop(number);
     const std::string name = filePath(number, kind);
     if (const auto info = files().info(name); info.ok()) freed += info.value.size;
     (void)files().remove(name);
@@ -366,19 +443,26 @@ std::uint64_t JournalCore::rewriteThin(const SealedFile& file) {
     throw;
   }
   bool installed = false;
-  (void)changeCatalog(
-      [&] {
-        std::string changes;
-        const bool listed =
-            std::any_of(catalog_.sealed.begin(), catalog_.sealed.end(),
-                        [&](const SealedFile& other) { return other.number == file.number; });
-        if (listed) {
-          installed = true;
-          Catalog::installArchive(changes, archive, {file.number});
-        }
-        return changes;
-      },
-      Durability::Synced);
+  try {
+    (void)changeCatalog(
+        [&] {
+          std::string changes;
+          const bool listed =
+              std::any_of(catalog_.sealed.begin(), catalog_.sealed.end(),
+                          [&](const SealedFile& other) { return other.number == file.number; });
+          if (listed) {
+            installed = true;
+            Catalog::installArchive(changes, archive, {file.number});
+          }
+          return changes;
+        },
+        Durability::Synced, Space::Reserved);
+  } catch (const JournalFailed&) {
+    throw;  // the frame may be there or not; recovery removes the file if it is not
+  } catch (...) {
+    (void)files().remove(finalName);
+    throw;
+  }
   if (!installed) {
     (void)files().remove(finalName);
     return 0;
@@ -388,6 +472,7 @@ std::uint64_t JournalCore::rewriteThin(const SealedFile& file) {
 }
 
 void JournalCore::runCleaner() {
+  lastCleanUs_ = environment_.clock->monotonicUs();
   std::unique_lock lock(queueMutex_);
   std::size_t sealedSeen = 0;
   while (!stopping_) {
@@ -412,18 +497,26 @@ void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
     for (const auto& [id, store] : stores_) stores.push_back(store);
     sealedNow = catalog_.sealed.size();
   }
-  bool snapshotted = false;
+  bool due = sealedNow != sealedSeen;
+  const std::int64_t now = environment_.clock->monotonicUs();
+  if (now - lastCleanUs_ >= retentionUs) due = true;
+  std::exception_ptr failure;
   for (const auto& store : stores) {
-    if (snapshotDue(*store)) {
+    if (!snapshotDue(*store)) continue;
+    due = true;
+    try {
       snapshotStore(store->id());
-      snapshotted = true;
+    } catch (const Error&) {
+      failure = std::current_exception();  // the others, and cleaning, do not wait for this one
     }
   }
-  if (snapshotted || sealedNow != sealedSeen) {
+  if (due) {
+    lastCleanUs_ = now;
     (void)clean();
     const std::shared_lock lock(indexMutex_);
     sealedSeen = catalog_.sealed.size();
   }
+  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace penstock::state

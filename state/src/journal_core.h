@@ -3,6 +3,7 @@
 
 #include <penstock/state/journal.h>
 #include <atomic>
+#include <cerrno>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -11,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <shared_mutex>
 #include <span>
 #include <string>
@@ -21,6 +23,7 @@
 #include "catalog.h"
 #include "commit_content.h"
 #include "frame.h"
+#include "open_files.h"
 #include "process.h"
 #include "segment_index.h"
 #include "store_state.h"
@@ -39,6 +42,7 @@ struct JournalPage {
   std::atomic<std::uint32_t> writing;   // 1 while the holder of the append lock changes files
   std::atomic<std::uint32_t> word;      // grows with each frame and sync; waited for
   std::atomic<std::uint32_t> waiters;
+  std::atomic<std::uint32_t> epochDue;  // 1: opened in order; the next commit begins an epoch
 };
 static_assert(sizeof(JournalPage) <= SharedPage::kSize);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
@@ -82,9 +86,13 @@ class JournalCore {
   // journal_append.cpp
   CommitResult commit(Commit& commit, Durability durability);
   CommitResult transact(const std::function<void(Commit&)>& fill, Durability durability);
-  CommitResult changeCatalog(const std::function<std::string()>& changes, Durability durability);
+  /// Which frames may use the space kept back for them on a full disk.
+  enum class Space : std::uint8_t { Any, Reserved };
   using Done = std::function<void(const CommitResult&, std::exception_ptr)>;
+  CommitResult changeCatalog(const std::function<std::string()>& changes, Durability durability,
+                             Space space = Space::Any);
   void commitAsync(Commit commit, Durability durability, Done done);
+  void flush();
   void syncTo(std::uint64_t sequence);
   void takeInOthers();  // cheap when there is nothing
   void waitForWritten(std::uint64_t seen, std::chrono::milliseconds timeout) {
@@ -115,6 +123,7 @@ class JournalCore {
   static void readPieces(const FoundSection& section, std::span<char> into);
   std::optional<std::uint64_t> offsetForTime(LogId log, std::int64_t timestampMs);
   LogInfo logInfo(LogId log);
+  void removeStore(StoreId id);
 
   // journal_clean.cpp
   void snapshotStore(StoreId id);
@@ -164,6 +173,9 @@ class JournalCore {
   void publishRecovered();
   void writeIdentity();
   void join();
+  void beginAt(std::uint64_t packedEnd);
+  void forgetPage();
+  bool heldExclusively(const std::string& holder, int& seen) const;
   void enterSegment(std::uint64_t number, std::shared_ptr<File> file);
   [[nodiscard]] std::uint64_t sealedEnd(File& next, std::uint64_t segment);
   [[nodiscard]] SealedFile describeActive() const;
@@ -173,20 +185,27 @@ class JournalCore {
   [[nodiscard]] std::vector<std::uint64_t> listSegments(bool& others);
   void checkListedFiles();
   void removeLeftovers();
+  [[nodiscard]] bool holds(const std::string& name, std::string_view bytes) const;
   void setTornAside(const std::string& path, std::string_view tail, std::uint64_t sequence);
 
   // journal_append.cpp
-  CommitResult appendLocked(Commit::Content& content, std::uint64_t blob);
-  CommitResult appendCatalog(const std::string& changes);
+  CommitResult appendLocked(Commit::Content& content, std::uint64_t blob,
+                            Space space = Space::Any);
+  CommitResult appendCatalog(const std::string& changes, Space space = Space::Any);
   void finishCommit(std::uint64_t sequence, Durability durability);
   std::uint64_t writeBlob(const Commit::Content& content);
-  void writeFrame(std::uint64_t bytes);
+  void dropBlob(std::uint64_t blob) noexcept;
+  void writeFrame(std::uint64_t bytes, Space space);
+  void reserve(std::uint64_t bytes, Space space);
   void syncNow();
   void roll();
   void rollIfLarge();
   void cutBack();
   void publish();
   void followTo(std::uint64_t packedEnd);
+  void followFrames(std::uint64_t packedEnd);
+  void skipCleanedAway();
+  void reloadStale();
   bool takeFrame(FileWindow& window, const std::string& name);
   void adoptUnpublished();
   [[nodiscard]] bool wholeFrameAt(FileWindow& window, std::uint64_t offset) const;
@@ -195,13 +214,15 @@ class JournalCore {
   void applyFrame(const FrameView& frame, std::span<const std::string_view> bodies, File* file,
                   const std::string& path);
   [[noreturn]] void throwNotUnderstood(const FrameView& frame) const;
-  void beginActive(std::uint64_t segment);  // under indexMutex_
+  void beginActive(const FrameView& base);  // under indexMutex_
   void poison(int error);
   [[noreturn]] void throwPoisoned() const;
+  void refuseWithinTransaction() const;
   void throttle();
   void writeMark(FrameKind kind);
   void runThread();
   void runQueue();
+  void settleQueue(const std::uint64_t& reached);
   void wakeThread();
   void waitFor(const std::atomic<std::uint64_t>& reached, std::uint64_t seen,
                std::chrono::milliseconds timeout);
@@ -215,6 +236,13 @@ class JournalCore {
   void snapshotStoreLocked(StoreId id);
   void publishFile(const std::string& temporary, const std::string& finalName, File& file);
   std::string retentionChanges();
+  [[nodiscard]] bool activeIsOld() const;
+  std::set<std::uint32_t> pinning();
+  void snapshotPinning(std::uint32_t id);
+  bool takeOtherSnapshot(StoreState& store);
+  [[nodiscard]] bool isLive(const SealedFile& file) const;
+  std::uint64_t removeDead();
+  std::vector<SealedFile> thin();
   [[nodiscard]] bool allOlder(std::uint32_t log, std::uint64_t before, std::int64_t timeMs) const;
   [[nodiscard]] bool storeNeeds(const SealedFile& file, std::uint32_t id) const;
   [[nodiscard]] bool logNeeds(const LogRange& range) const;
@@ -223,12 +251,26 @@ class JournalCore {
 
   // journal_read.cpp
   std::shared_ptr<const SegmentIndex> sealedIndex(const SealedFile& file);
+  /// Runs `read` again when a file was gone that another process has cleaned away since we
+  /// looked: what is still wanted is elsewhere by then.
+  template <typename Read>
+  auto retryCleaned(Read&& read) {
+    for (int attempt = 0;; ++attempt) {
+      try {
+        return read();
+      } catch (const IoError& error) {
+        if (error.osError() != ENOENT || attempt == 3) throw;
+        takeInOthers();
+      }
+    }
+  }
   std::shared_ptr<File> fileOf(std::uint64_t number, FileKind kind);
   std::shared_ptr<StoreState> loadStore(std::uint32_t id);
   void keepIndex(std::uint64_t number, std::shared_ptr<const SegmentIndex> index);
   SegmentIndex rebuildIndex(const SealedFile& sealed, File& file, const std::string& name) const;
   static FoundSection collectPieces(const SegmentIndex& index, std::uint32_t at);
   void placePieces(FoundSection& found, std::uint64_t number, FileKind kind);
+  std::optional<std::uint64_t> offsetForTimeOnce(LogId log, std::int64_t timestampMs);
   bool findSectionOnce(LogId log, std::uint64_t offset, ReadLimit limit, FoundSection& out);
 
   [[nodiscard]] JournalPage& page() const noexcept {
@@ -258,6 +300,15 @@ class JournalCore {
   std::vector<std::span<const std::byte>> pieces_;
   std::vector<std::string_view> bodies_;
   FrameView frame_;
+  struct Wanted {  // a section of a frame that is applied here, its pieces joined
+    SectionKind kind;
+    std::shared_ptr<StoreState> store;
+    std::string_view whole;
+  };
+  std::vector<Wanted> wanted_;  // scratch of applyFrame
+  std::vector<StoreState*> touched_;
+  // Handles point to these; they are read in again before anything else, see skipCleanedAway.
+  std::map<std::uint32_t, std::shared_ptr<StoreState>> stale_;
 
   std::mutex syncMutex_;
   std::condition_variable syncDone_;
@@ -268,13 +319,16 @@ class JournalCore {
   SegmentIndex active_;
   std::uint64_t activeSegment_ = 0;
   std::uint64_t activeFirst_ = 0;  // sequence of its base frame
+  std::uint64_t activeLast_ = 0;   // sequence of the last frame in active_
   std::map<std::uint32_t, std::shared_ptr<StoreState>> stores_;
   std::map<std::uint64_t, std::shared_ptr<const SegmentIndex>> sealedIndexes_;
-  std::map<std::uint64_t, std::shared_ptr<File>> openFiles_;
-  std::vector<std::uint64_t> doomed_;  // snapshot files that a frame took off the list
+
+  OpenFiles openFiles_;
+  std::atomic<bool> claimsFolder_{false};  // it is there
 
   std::mutex cleanMutex_;
   std::unique_ptr<File> cleanerFile_;
+  std::int64_t lastCleanUs_ = 0;  // the cleaner thread's
 
   struct Pending {
     Commit commit;
@@ -283,7 +337,13 @@ class JournalCore {
   };
   std::mutex queueMutex_;
   std::condition_variable queueWake_;
+  std::condition_variable queueMoved_;
   std::deque<Pending> queue_;
+  std::uint64_t queued_ = 0;    // commits ever put into the queue
+  std::uint64_t appended_ = 0;  // of them, written
+  std::uint64_t completed_ = 0;  // of them, told how it ended
+  std::uint64_t queuedBytes_ = 0;
+  std::atomic<std::uint64_t> unsettled_{0};  // queued_ - completed_
   bool stopping_ = false;
   std::thread thread_;
   std::thread cleanThread_;
@@ -299,7 +359,7 @@ class JournalCore {
 
   struct Counters {
     std::atomic<std::uint64_t> frames{0}, bytesWritten{0}, syncs{0}, syncMicros{0}, rollovers{0},
-        snapshots{0}, cleanedBytes{0}, tornTails{0}, tornBytes{0};
+        snapshots{0}, cleanedBytes{0}, cleanFailures{0}, tornTails{0}, tornBytes{0};
   };
   mutable Counters counters_;
 };

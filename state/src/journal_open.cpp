@@ -77,6 +77,12 @@ std::optional<std::uint64_t> numberIn(const std::string& name, std::string_view 
 
 constexpr std::string_view segmentSuffix = ".log";
 
+/// Whether a file of this name is one that journals list.
+bool isDurable(const std::string& name) {
+  return numberIn(name, "segment-", segmentSuffix, 10) || numberIn(name, "snapshot-", ".snap", 16) ||
+         numberIn(name, "blob-", ".blob", 16) || numberIn(name, "archive-", ".arch", 16);
+}
+
 }  // namespace
 
 JournalCore::JournalCore(std::string directory, const JournalOptions& options,
@@ -149,6 +155,7 @@ void JournalCore::open() {
 void JournalCore::lockPresence() {
   const auto deadline = std::chrono::steady_clock::now() + options_.openTimeout;
   const std::uint64_t boot = hash64(files().bootId());
+  int exclusiveSeen = 0;
   for (;;) {
     const auto alone = presence_->tryLock(LockKind::Exclusive);
     throwUnlessOk(alone, "locking", path("PRESENCE"));
@@ -157,6 +164,7 @@ void JournalCore::lockPresence() {
         throwUnlessOk(appendFile_->lock(LockKind::Exclusive), "locking", path("APPEND"));
       }
       page().bootHash.store(0);  // nobody joins a recovery that did not end
+      if (!shared()) forgetPage();
       writePresence(shared() ? "shared" : "exclusive");
       bool others = false;
       const auto segments = listSegments(others);
@@ -175,10 +183,11 @@ void JournalCore::lockPresence() {
       tail_ = Tail{};
       catalog_ = Catalog{};
       active_ = SegmentIndex{};
+      openFiles_.clear();
       continue;
     }
     const std::string holder = readSmall(*presence_);
-    if (!shared() || holder.find("(exclusive)") != std::string::npos) {
+    if (!shared() || heldExclusively(holder, exclusiveSeen)) {
       throw OwnedElsewhere(fmt::format(
           "{}: is in use by {}; end that process, or open the directory as shared in both",
           directory_, holder.empty() ? "another process" : holder));
@@ -201,6 +210,28 @@ void JournalCore::lockPresence() {
   }
 }
 
+/// What sharing processes of before left there is not true any more once we write.
+void JournalCore::forgetPage() {
+  const std::string name = path("PAGE");
+  const auto info = files().info(name);
+  throwUnlessOk(info, "looking at", name);
+  if (!info.value.exists) return;
+  const auto mapped = files().mapShared(name);
+  throwUnlessOk(mapped, "mapping", name);
+  reinterpret_cast<JournalPage*>(mapped.value->data())->bootHash.store(0);
+}
+
+/// Whether the holder is one that does not share. Its text is written only after its lock is
+/// taken: until then that of a dead one stands there, so it has to be seen a few times.
+bool JournalCore::heldExclusively(const std::string& holder, int& seen) const {
+  constexpr int enough = 10;  // arbitrary; 20 ms
+  if (holder.find("(exclusive)") == std::string::npos) {
+    seen = 0;
+    return false;
+  }
+  return ++seen >= enough;
+}
+
 std::vector<std::uint64_t> JournalCore::listSegments(bool& others) {
   const auto names = files().list(directory_);
   throwUnlessOk(names, "listing", directory_);
@@ -209,8 +240,7 @@ std::vector<std::uint64_t> JournalCore::listSegments(bool& others) {
   for (const std::string& name : names.value) {
     if (const auto number = numberIn(name, "segment-", segmentSuffix, 10)) {
       segments.push_back(*number);
-    } else if (name == "JOURNAL" || numberIn(name, "snapshot-", ".snap", 16) ||
-               numberIn(name, "blob-", ".blob", 16) || numberIn(name, "archive-", ".arch", 16)) {
+    } else if (name == "JOURNAL" || isDurable(name)) {
       others = true;
     }
   }
@@ -304,6 +334,7 @@ void JournalCore::create() {
   tail_ = std::move(first);
   activeSegment_ = 1;
   activeFirst_ = 1;
+  activeLast_ = 1;
   publishRecovered();
   writeIdentity();
 }
@@ -326,8 +357,9 @@ void JournalCore::writeIdentity() {
 }
 
 void JournalCore::publishRecovered() {
-  openFiles_[tail_.segment] = tail_.file;
+  openFiles_.keep(tail_.segment, tail_.file);
   JournalPage& shared = page();
+  shared.epochDue.store(0);
   shared.journalLow.store(id_.low);
   shared.poisoned.store(0);
   shared.synced.store(tail_.sequence);
@@ -398,9 +430,14 @@ void JournalCore::recover(std::uint64_t newest) {
     throwUnlessOk(copy, "creating", temporary);
     const std::array<std::span<const std::byte>, 1> pieces{
         asBytes(std::string_view(content).substr(0, end))};
-    throwUnlessOk(copy.value->write(0, pieces), "writing", temporary);
-    throwUnlessOk(copy.value->sync(), "syncing", temporary);
-    throwUnlessOk(files().rename(temporary, name), "renaming", temporary);
+    try {
+      throwUnlessOk(copy.value->write(0, pieces), "writing", temporary);
+      throwUnlessOk(copy.value->sync(), "syncing", temporary);
+      throwUnlessOk(files().rename(temporary, name), "renaming", temporary);
+    } catch (const Error&) {
+      (void)files().remove(temporary);
+      throw;
+    }
     throwUnlessOk(files().syncDirectory(directory_), "syncing", directory_);
     tail_.file = std::shared_ptr<File>(std::move(copy.value));
     tail_.allocated = end;
@@ -409,7 +446,9 @@ void JournalCore::recover(std::uint64_t newest) {
   }
   tail_.writebackAt = end;
   publishRecovered();
-  if (!clean) {
+  if (clean) {
+    page().epochDue.store(1);  // with the first commit: who only looks leaves no trace
+  } else {
     std::string changes;
     Catalog::newEpoch(changes, environment_.random->next());
     (void)appendCatalog(changes);
@@ -473,16 +512,29 @@ std::optional<std::uint64_t> JournalCore::proofOfSync(std::string_view content, 
   return std::nullopt;
 }
 
+bool JournalCore::holds(const std::string& name, std::string_view bytes) const {
+  auto file = files().open(name, OpenMode::Read);
+  if (!file.ok()) return false;
+  std::string content(bytes.size() + 1, '\0');
+  const auto got = file.value->read(0, std::as_writable_bytes(std::span(content)));
+  return got.ok() && got.value == bytes.size() && content.compare(0, bytes.size(), bytes) == 0 &&
+         file.value->sync().ok();
+}
+
 void JournalCore::setTornAside(const std::string& name, std::string_view tail,
                                std::uint64_t sequence) {
   std::string aside = fmt::format("{}.torn-{}", name, sequence);
   for (int i = 2; files().info(aside).value.exists; ++i) {
+    if (holds(aside, tail)) return;  // kept by an attempt that failed later
     aside = fmt::format("{}.torn-{}-{}", name, sequence, i);
   }
   auto file = files().open(aside, OpenMode::CreateNew);
   throwUnlessOk(file, "keeping the torn tail as", aside);
   const std::array<std::span<const std::byte>, 1> pieces{asBytes(tail)};
-  throwUnlessOk(file.value->write(0, pieces), "keeping the torn tail as", aside);
+  if (const auto status = file.value->write(0, pieces); !status.ok()) {
+    (void)files().remove(aside);
+    throwIoError(status.error, "keeping the torn tail as", aside);
+  }
   throwUnlessOk(file.value->sync(), "syncing", aside);
   throwUnlessOk(files().syncDirectory(directory_), "syncing", directory_);
   ++counters_.tornTails;
@@ -539,11 +591,12 @@ void JournalCore::removeLeftovers() {
   const auto names = files().list(directory_);
   if (!names.ok()) return;
   for (const std::string& name : names.value) {
-    const bool ours = numberIn(name, "segment-", segmentSuffix, 10) ||
-                      numberIn(name, "snapshot-", ".snap", 16) ||
-                      numberIn(name, "blob-", ".blob", 16) ||
-                      numberIn(name, "archive-", ".arch", 16) || name.ends_with(".tmp");
-    if (ours && !wanted.contains(path(name))) (void)files().remove(path(name));
+    constexpr std::string_view unfinished = ".tmp";
+    const bool tmp = name.ends_with(unfinished);
+    const std::string of = tmp ? name.substr(0, name.size() - unfinished.size()) : name;
+    if ((isDurable(of) || (tmp && of == "JOURNAL")) && !wanted.contains(path(name))) {
+      (void)files().remove(path(name));
+    }
   }
 }
 
@@ -553,17 +606,28 @@ void JournalCore::join() {
     File* file;
     ~Unlock() { (void)file->unlock(); }
   } unlock{appendFile_.get()};
-  const std::uint64_t end = page().end.load();
-  const std::uint64_t newest = packedSegment(end);
+  if (page().poisoned.load() != 0) throwPoisoned();
+  beginAt(page().end.load());
+  if (page().writing.load() != 0) adoptUnpublished();
+  vouch();
+}
+
+/// Reads the newest segment from its start, as one who knows nothing.
+void JournalCore::beginAt(std::uint64_t packedEnd) {
+  const std::uint64_t newest = packedSegment(packedEnd);
   const std::string name = segmentPath(newest);
   auto opened = files().open(name, OpenMode::ReadWrite);
   throwUnlessOk(opened, "opening", name);
   std::array<char, sizeof(FileHeader) + sizeof(FrameHeader)> head{};
   const auto got = opened.value->read(0, std::as_writable_bytes(std::span(head)));
   throwUnlessOk(got, "reading", name);
+  const auto size = opened.value->size();
+  throwUnlessOk(size, "reading the size of", name);
   const FileHeader header = readFileHeader({head.data(), got.value}, name, FileKind::Segment);
-  id_ = {header.journalLow, header.journalHigh};
-  idText_ = id_.text();
+  if (idText_.empty()) {
+    id_ = {header.journalLow, header.journalHigh};
+    idText_ = id_.text();
+  }
   checkFileHeader({head.data(), got.value}, name, FileKind::Segment, id_, newest);
   FrameHeader base{};
   std::memcpy(&base, head.data() + sizeof(FileHeader), sizeof(base));
@@ -573,16 +637,12 @@ void JournalCore::join() {
   tail_.sequence = header.firstSequence - 1;
   tail_.lastChecksum = base.previousChecksum;
   tail_.vouched = false;
-  tail_.file = std::shared_ptr<File>(std::move(opened.value));
-  activeSegment_ = newest;
-  activeFirst_ = header.firstSequence;
-  openFiles_[newest] = tail_.file;
-  followTo(end);
-  if (page().writing.load() != 0) adoptUnpublished();
-  vouch();
-  const auto size = tail_.file->size();
-  throwUnlessOk(size, "reading the size of", name);
   tail_.allocated = size.value;
+  tail_.file = std::shared_ptr<File>(std::move(opened.value));
+  activeFirst_ = header.firstSequence;
+  activeLast_ = 0;
+  openFiles_.keep(newest, tail_.file);
+  followFrames(packedEnd);
   tail_.writebackAt = tail_.end;
 }
 
@@ -619,10 +679,7 @@ void JournalCore::enterSegment(std::uint64_t number, std::shared_ptr<File> file)
   throwUnlessOk(size, "reading the size of", name);
   FileWindow window(*file, size.value, name);
   checkFileHeader(window.at(0, sizeof(FileHeader)), name, FileKind::Segment, id_, number);
-  {
-    const std::unique_lock lock(indexMutex_);
-    openFiles_[number] = file;
-  }
+  openFiles_.keep(number, file);
   const Tail before = tail_;
   tail_.segment = number;
   tail_.end = sizeof(FileHeader);
@@ -685,12 +742,6 @@ void JournalCore::close() noexcept {
   }
   queueWake_.notify_all();
   cleanWake_.notify_all();
-  if (process_.forkedChild()) {
-    // The threads are the parent's; so is everything on disk.
-    if (thread_.joinable()) thread_.detach();
-    if (cleanThread_.joinable()) cleanThread_.detach();
-    return;
-  }
   if (thread_.joinable()) thread_.join();
   if (cleanThread_.joinable()) cleanThread_.join();
   if (!opened_) return;

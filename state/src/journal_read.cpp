@@ -13,10 +13,7 @@
 namespace penstock::state {
 
 std::shared_ptr<File> JournalCore::fileOf(std::uint64_t number, FileKind kind) {
-  {
-    const std::shared_lock lock(indexMutex_);
-    if (const auto at = openFiles_.find(number); at != openFiles_.end()) return at->second;
-  }
+  if (auto file = openFiles_.find(number)) return file;
   const std::string name = filePath(number, kind);
   auto opened = files().open(name, OpenMode::Read);
   throwUnlessOk(opened, "opening", name);
@@ -25,8 +22,8 @@ std::shared_ptr<File> JournalCore::fileOf(std::uint64_t number, FileKind kind) {
   throwUnlessOk(got, "reading", name);
   checkFileHeader({head.data(), got.value}, name, kind, id_, number);
   std::shared_ptr<File> file(std::move(opened.value));
-  const std::unique_lock lock(indexMutex_);
-  return openFiles_.try_emplace(number, std::move(file)).first->second;
+  openFiles_.keep(number, file);
+  return file;
 }
 
 std::shared_ptr<const SegmentIndex> JournalCore::sealedIndex(const SealedFile& sealed) {
@@ -136,15 +133,7 @@ void JournalCore::placePieces(FoundSection& found, std::uint64_t number, FileKin
 bool JournalCore::findSection(LogId log, std::uint64_t offset, ReadLimit limit, FoundSection& out) {
   checkUsable();
   takeInOthers();
-  for (int attempt = 0;; ++attempt) {
-    try {
-      return findSectionOnce(log, offset, limit, out);
-    } catch (const IoError& error) {
-      // Another process cleaned the file away after we looked; what is still wanted is elsewhere.
-      if (error.osError() != ENOENT || attempt == 3) throw;
-      takeInOthers();
-    }
-  }
+  return retryCleaned([&] { return findSectionOnce(log, offset, limit, out); });
 }
 
 bool JournalCore::findSectionOnce(LogId log, std::uint64_t offset, ReadLimit limit,
@@ -223,6 +212,10 @@ void JournalCore::readPieces(const FoundSection& section, std::span<char> into) 
 std::optional<std::uint64_t> JournalCore::offsetForTime(LogId log, std::int64_t timestampMs) {
   checkUsable();
   takeInOthers();
+  return retryCleaned([&] { return offsetForTimeOnce(log, timestampMs); });
+}
+
+std::optional<std::uint64_t> JournalCore::offsetForTimeOnce(LogId log, std::int64_t timestampMs) {
   std::vector<SealedFile> sealed;
   std::uint64_t start = 0;
   {
@@ -288,13 +281,33 @@ LogInfo JournalCore::logInfo(LogId log) {
 
 std::shared_ptr<StoreState> JournalCore::openStore(StoreId id) {
   checkUsable();
-  const std::lock_guard guard(appendMutex_);
-  if (shared()) followTo(page().end.load());
-  if (const auto at = stores_.find(id.value); at != stores_.end()) return at->second;
-  auto store = loadStore(id.value);
-  const std::unique_lock lock(indexMutex_);
-  stores_[id.value] = store;
-  return store;
+  return retryCleaned([&] {
+    std::unique_lock guard(appendMutex_, std::defer_lock);
+    if (appendOwner_.load() != std::this_thread::get_id()) {  // else in a transaction
+      guard.lock();
+      if (shared()) followTo(page().end.load());
+    }
+    if (const auto at = stores_.find(id.value); at != stores_.end()) return at->second;
+    auto store = loadStore(id.value);
+    const std::unique_lock lock(indexMutex_);
+    stores_[id.value] = store;
+    return store;
+  });
+}
+
+void JournalCore::removeStore(StoreId id) {
+  std::uint64_t snapshot = 0;
+  (void)changeCatalog(
+      [&] {
+        const auto at = catalog_.stores.find(id.value);
+        std::string changes;
+        if (at == catalog_.stores.end()) return changes;
+        snapshot = at->second.snapshot.file;
+        Catalog::removeStore(changes, id.value);
+        return changes;
+      },
+      Durability::Synced);  // before its snapshot goes
+  if (snapshot != 0) (void)files().remove(filePath(snapshot, FileKind::Snapshot));
 }
 
 std::shared_ptr<StoreState> JournalCore::loadStore(std::uint32_t id) {

@@ -290,7 +290,7 @@ std::uint64_t LocalFileStorage::size() const { return space_->store->size(); }
 Batch LocalFileStorage::batch() const { return Batch(*this); }
 
 void LocalFileStorage::write(Batch& batch) {
-  if (batch.space_->journal->id() != space_->journal->id()) {
+  if (!batch.space_->journal->sameAs(*space_->journal)) {
     throw InvalidArgument(fmt::format("the batch was made for {}, not for {}",
                                       batch.space_->journal->directory(), directory()));
   }
@@ -371,7 +371,7 @@ std::future<std::uint64_t> LocalFileStorage::sizeAsync() const {
 
 std::future<void> LocalFileStorage::writeAsync(Batch& batch) {
   try {
-    if (batch.space_->journal->id() != space_->journal->id()) {
+    if (!batch.space_->journal->sameAs(*space_->journal)) {
       throw InvalidArgument(fmt::format("the batch was made for {}, not for {}",
                                         batch.space_->journal->directory(), directory()));
     }
@@ -423,7 +423,7 @@ void Batch::remove(std::string_view key) {
 void Batch::clear() { space_->clear(commit_); }
 
 Batch& Batch::into(const LocalFileStorage& storage) {
-  if (storage.space_->journal->id() != space_->journal->id()) {
+  if (!storage.space_->journal->sameAs(*space_->journal)) {
     throw InvalidArgument(fmt::format("the batch was made for {}, not for {}",
                                       space_->journal->directory(), storage.directory()));
   }

@@ -93,6 +93,7 @@ StoreState::StoreState(StoreId id, std::string name, std::shared_ptr<SnapshotRea
       overlay_(std::make_unique<PackedMap>()),
       snapshot_(std::move(snapshot)) {
   counting_ = !snapshot_;
+  if (snapshot_) covers_ = snapshot_->covers();
 }
 
 StoreState::Found StoreState::findLower(std::string_view key, std::string_view& value) const {
@@ -110,6 +111,7 @@ StoreState::Found StoreState::find(std::string_view key, std::string_view& value
 
 bool StoreState::get(std::string_view key, std::string& value) const {
   const std::shared_lock lock(mutex_);
+  checkReadable();
   std::string_view found;
   if (find(key, found) != Found::Value) return false;
   value.assign(found);
@@ -118,6 +120,7 @@ bool StoreState::get(std::string_view key, std::string& value) const {
 
 bool StoreState::contains(std::string_view key) const {
   const std::shared_lock lock(mutex_);
+  checkReadable();
   std::string_view found;
   return find(key, found) == Found::Value;
 }
@@ -125,6 +128,7 @@ bool StoreState::contains(std::string_view key) const {
 std::uint64_t StoreState::size() const {
   {
     const std::shared_lock lock(mutex_);
+    checkReadable();
     if (counting_) return size_;
   }
   const std::unique_lock lock(mutex_);
@@ -158,6 +162,7 @@ void StoreState::scan(std::string_view from, std::string_view to,
   std::shared_ptr<SnapshotReader> snapshot;
   {
     const std::shared_lock lock(mutex_);
+    checkReadable();
     changes = collect(frozen_.get(), overlay_.get(), from, to);
     copies = detach(changes);
     snapshot = snapshot_;
@@ -190,7 +195,6 @@ void StoreState::erase(std::string_view key) {
 }
 
 bool StoreState::apply(std::string_view changes) {
-  const std::unique_lock lock(mutex_);
   changedBytes_ += changes.size();
   return forEachChange(changes, [&](StoreOp op, std::string_view key, std::string_view value) {
     switch (op) {
@@ -222,6 +226,24 @@ bool StoreState::apply(std::string_view changes) {
       }
     }
   });
+}
+
+void StoreState::replaceWith(StoreState&& fresh) {
+  const std::scoped_lock lock(mutex_, fresh.mutex_);
+  overlay_ = std::move(fresh.overlay_);
+  frozen_.reset();
+  snapshot_ = std::move(fresh.snapshot_);
+  clearedSinceFreeze_ = true;
+  size_ = fresh.size_;
+  counting_ = fresh.counting_;
+  changedBytes_ = fresh.changedBytes_;
+  covers_ = fresh.covers_;
+  damage_ = nullptr;
+}
+
+void StoreState::fail(std::exception_ptr damage) {
+  const std::unique_lock lock(mutex_);
+  damage_ = std::move(damage);
 }
 
 bool StoreState::freeze() {
@@ -259,7 +281,8 @@ void StoreState::installSnapshot(std::shared_ptr<SnapshotReader> snapshot) {
   const std::unique_lock lock(mutex_);
   freezing_ = false;
   frozenBytes_ = 0;
-  if (clearedSinceFreeze_) return;
+  covers_ = snapshot->covers();
+  if (clearedSinceFreeze_) return;  // what is here now is younger
   frozen_.reset();
   snapshot_ = std::move(snapshot);
 }
@@ -267,9 +290,9 @@ void StoreState::installSnapshot(std::shared_ptr<SnapshotReader> snapshot) {
 void StoreState::thaw() {
   const std::unique_lock lock(mutex_);
   freezing_ = false;
-  changedBytes_ += frozenBytes_;
-  frozenBytes_ = 0;
+  const std::uint64_t frozenBytes = std::exchange(frozenBytes_, 0);
   if (!frozen_) return;
+  changedBytes_ += frozenBytes;
   auto whole = std::make_unique<PackedMap>();
   const auto put = [&](std::string_view key, std::string_view value, bool tombstone) {
     if (tombstone) {
@@ -282,6 +305,11 @@ void StoreState::thaw() {
   overlay_->forEach(put);
   overlay_ = std::move(whole);
   frozen_.reset();
+}
+
+std::uint64_t StoreState::covers() const {
+  const std::shared_lock lock(mutex_);
+  return covers_;
 }
 
 std::uint64_t StoreState::changedBytes() const {

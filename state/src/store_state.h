@@ -3,8 +3,10 @@
 
 #include <penstock/state/journal.h>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <shared_mutex>
 #include <string>
 #include <string_view>
@@ -37,8 +39,16 @@ class StoreState {
   void scan(std::string_view from, std::string_view to,
             const std::function<bool(std::string_view, std::string_view)>& visit) const;
 
+  /// Readers wait while it is held, so that all that a frame changes is seen together.
+  [[nodiscard]] std::shared_mutex& mutex() const noexcept { return mutex_; }
   /// Applies a store section. False when its bytes are not changes.
+  /// REQUIRES: mutex() is held.
   [[nodiscard]] bool apply(std::string_view changes);
+
+  /// Takes the content of `fresh`, as read in anew; a snapshot in the making comes to nothing.
+  void replaceWith(StoreState&& fresh);
+  /// From now on every read throws `damage`.
+  void fail(std::exception_ptr damage);
 
   /// Moves the overlay to `frozen`. False when a snapshot is in the making already.
   bool freeze();
@@ -46,16 +56,21 @@ class StoreState {
   /// when the store was cleared meanwhile: what was visited is then not the whole.
   bool visitFrozen(
       const std::function<void(std::string_view key, std::string_view value)>& visit) const;
-  /// The new snapshot takes the place of frozen and of the old one (null: empty store).
+  /// The new snapshot takes the place of frozen and of the old one.
   void installSnapshot(std::shared_ptr<SnapshotReader> snapshot);
   /// The snapshot could not be made: frozen goes back under the overlay.
   void thaw();
 
+  /// Sequence up to which the snapshot that this began from, or has made since, holds changes.
+  [[nodiscard]] std::uint64_t covers() const;
   [[nodiscard]] std::uint64_t changedBytes() const;  // of changes since the last snapshot
   [[nodiscard]] std::size_t memoryBytes() const;
 
  private:
   using Found = PackedMap::Found;
+  void checkReadable() const {
+    if (damage_) std::rethrow_exception(damage_);
+  }
   Found findLower(std::string_view key, std::string_view& value) const;
   [[nodiscard]] Found find(std::string_view key, std::string_view& value) const;
   void put(std::string_view key, std::string_view value);
@@ -77,6 +92,8 @@ class StoreState {
   mutable bool counting_ = true;
   std::uint64_t changedBytes_ = 0;
   std::uint64_t frozenBytes_ = 0;
+  std::uint64_t covers_ = 0;  // not forgotten when the store is cleared
+  std::exception_ptr damage_;
 };
 
 }  // namespace penstock::state

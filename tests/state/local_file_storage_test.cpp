@@ -805,6 +805,119 @@ TEST_F(LocalFileStorageTest, AnEmptyBatchIsNoChange) {
 
 // The twins
 
+TEST_F(LocalFileStorageTest, AScanSeesAllOfABatchOrNothing) {
+  LocalFileStorage storage(directory_.path(), {.durability = Durability::Buffered});
+  LocalFileStorage sub = storage.subStorage("sub");
+  std::atomic<bool> stop{false};
+  std::atomic<int> parts{0};
+  std::thread reader([&] {
+    while (!stop) {
+      const std::size_t seen = storage.keys("k").size();
+      if (seen != 0 && seen != 2000) ++parts;
+    }
+  });
+  for (int round = 0; round < 20; ++round) {
+    Batch batch = storage.batch();  // some hundreds of KB: several sections
+    for (int key = 0; key < 2000; ++key) {
+      batch.set("k" + std::to_string(key), std::string(400, 'x'));
+    }
+    storage.write(batch);
+    storage.clear();
+  }
+  stop = true;
+  reader.join();
+  EXPECT_EQ(parts, 0);
+}
+
+TEST_F(LocalFileStorageTest, BatchOfACopiedDirectoryIsRefused) {
+  const std::string copy = directory_.path() + "-copy";
+  { LocalFileStorage(directory_.path()).set("a", 1); }
+  std::filesystem::copy(directory_.path(), copy, std::filesystem::copy_options::recursive);
+  {
+    LocalFileStorage original(directory_.path());
+    LocalFileStorage other(copy);  // of the same id
+    Batch batch = original.batch();
+    batch.set("a", 99);
+    EXPECT_THROW(other.write(batch), InvalidArgument);
+    EXPECT_EQ(original.getLong("a"), 1);
+  }
+  std::filesystem::remove_all(copy);
+}
+
+TEST_F(LocalFileStorageTest, WritingWithinAnUpdateIsRefusedReadingIsNot) {
+  LocalFileStorage storage(directory_.path());
+  { storage.subStorage("config").set("step", 5); }
+  LocalFileStorage again(directory_.path());
+  EXPECT_EQ(again
+                .update<std::int64_t>("n",
+                                      [&](const std::optional<std::int64_t>& before) {
+                                        return before.value_or(0) +
+                                               again.subStorage("config").getLong("step");
+                                      })
+                .current,
+            5);
+  for (const auto& write : std::vector<std::function<void()>>{
+           [&] { storage.set("log", 1); }, [&] { storage.setAsync("log", 1).get(); },
+           [&] { storage.flush(); }, [&] { storage.subStorage("new").set("a", 1); },
+           [&] { storage.update<std::int64_t>("log", [](const auto&) { return 1; }); }}) {
+    EXPECT_THROW(storage.update<std::int64_t>("n",
+                                              [&](const auto&) {
+                                                write();
+                                                return 7;
+                                              }),
+                 InvalidArgument);
+  }
+  EXPECT_EQ(storage.getLong("n"), 5);
+  EXPECT_FALSE(storage.containsKey("log"));
+}
+
+TEST_F(LocalFileStorageTest, AsyncAndBlockingCallsOfOneThreadKeepTheirOrder) {
+  LocalFileStorage storage(directory_.path());
+  for (int i = 0; i < 100; ++i) {
+    auto first = storage.setAsync("k", 1);
+    storage.set("k", 2);
+    first.get();
+    ASSERT_EQ(storage.getLong("k"), 2);
+    auto second = storage.setAsync("k", 3);
+    storage.update<std::int64_t>("k", [](const auto& before) { return before.value() * 10; });
+    second.get();
+    ASSERT_EQ(storage.getLong("k"), 30);
+  }
+}
+
+TEST_F(LocalFileStorageTest, FlushCoversAsyncCallsBeforeIt) {
+  LocalFileStorage storage(directory_.path());
+  for (int i = 0; i < 100; ++i) {
+    auto set = storage.setAsync("k", i);
+    storage.flush();
+    ASSERT_EQ(set.wait_for(std::chrono::seconds(0)), std::future_status::ready);
+    set.get();
+  }
+}
+
+TEST_F(LocalFileStorageTest, WorksOnWhenTheWorkingDirectoryChanges) {
+  const auto before = std::filesystem::current_path();
+  std::filesystem::create_directories(directory_.path());
+  std::filesystem::current_path(directory_.path());
+  LocalFileStorage storage("state");
+  std::filesystem::current_path("/");
+  storage.set("large", std::string(9 << 20, 'x'));  // a file of its own
+  std::filesystem::current_path(before);
+  EXPECT_EQ(storage.directory(), (std::filesystem::path(directory_.path()) / "state").string());
+  EXPECT_EQ(storage.getString("large").size(), 9U << 20);
+  EXPECT_FALSE(std::filesystem::exists("/state"));
+}
+
+TEST_F(LocalFileStorageTest, FilesOfOthersAreLeftAlone) {
+  { LocalFileStorage(directory_.path()).set("a", 1); }
+  const std::vector<std::string> names{"photos.tmp", "segment-x.log", "notes.snap.tmp", "a.log.tmp"};
+  for (const std::string& name : names) std::ofstream(directory_.path() + "/" + name) << "mine";
+  { LocalFileStorage storage(directory_.path()); }
+  for (const std::string& name : names) {
+    EXPECT_EQ(std::filesystem::file_size(directory_.path() + "/" + name), 4U) << name;
+  }
+}
+
 TEST_F(LocalFileStorageTest, EveryCallHasATwin) {
   LocalFileStorage storage = open();
   storage.setAsync("long", 123).get();
@@ -935,6 +1048,25 @@ TEST_F(LocalFileStorageTest, AVeryLargeValueIsKept) {
     open(options).set("key", large);
   }
   EXPECT_TRUE(open().getString("key") == large);
+}
+
+TEST_F(LocalFileStorageTest, AForkedChildMayDropItsHandle) {
+  Child owner([&](const Child&) {
+    auto storage = std::make_unique<LocalFileStorage>(directory_.path());
+    storage->set("a", 1);
+    const pid_t child = fork();
+    if (child == 0) {
+      storage.reset();
+      _exit(0);
+    }
+    int status = 1;
+    if (waitpid(child, &status, 0) != child || status != 0) _exit(1);
+    storage->set("a", 2);
+    storage.reset();
+    _exit(0);
+  });
+  EXPECT_EQ(owner.wait(), 0);
+  EXPECT_EQ(LocalFileStorage(directory_.path()).getLong("a"), 2);
 }
 
 TEST_F(LocalFileStorageTest, AForkedChildIsRefused) {

@@ -130,6 +130,7 @@ struct JournalMetrics {
   std::uint64_t rollovers = 0;
   std::uint64_t snapshots = 0;
   std::uint64_t cleanedBytes = 0;
+  std::uint64_t cleanFailures = 0;  // cleanings that left something out: damage, a full disk
   std::uint64_t tornTails = 0;  // cut at open or on take-over; kept aside as *.torn-<seq>
   std::uint64_t tornBytes = 0;
 };
@@ -155,7 +156,9 @@ class Journal {
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
-  [[nodiscard]] const std::string& directory() const noexcept;
+  /// Whether it is the same journal: not a copy of it, though that has the same id.
+  [[nodiscard]] bool sameAs(const Journal& other) const noexcept;
+  [[nodiscard]] const std::string& directory() const noexcept;  // absolute
   /// 16 random bytes as 32 hexadecimal digits, made with the journal; a copy has the same.
   [[nodiscard]] const std::string& id() const noexcept;
   [[nodiscard]] Sharing sharing() const noexcept;
@@ -194,14 +197,16 @@ class Journal {
   CommitResult transact(const std::function<void(Commit&)>& fill,
                         Durability durability = Durability::Synced);
   /// As `commit`; the future is ready at the stated durability. Rides the group commit: no
-  /// thread per call, and a dropped future does not block.
+  /// thread per call, and a dropped future does not block. Commits of one thread keep their order,
+  /// async or not. Blocks while more than JournalOptions::unsyncedBytesMax wait to be written.
   std::future<CommitResult> commitAsync(Commit commit, Durability durability = Durability::Synced);
   /// As commitAsync, with a callback from the committing thread instead of a future. `done` gets
   /// null or the error; it must be quick and must not throw.
   void commitAsync(Commit commit, Durability durability,
                    std::function<void(const CommitResult&, std::exception_ptr)> done);
 
-  /// Everything committed before is on disk when it returns.
+  /// Everything committed before, async commits too, is on disk when it returns, and their
+  /// futures are ready. Not to be called by the callback of an async commit.
   void flush();
 
   [[nodiscard]] Sequence written();  // all whole frames, of every process

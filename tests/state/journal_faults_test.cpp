@@ -1,0 +1,496 @@
+// SPDX-License-Identifier: Apache-2.0
+// The journal on a simulated machine: sharers that lag behind, pages of before, full disks,
+// failed calls. Each test is one thing that went wrong, or could.
+#include <gtest/gtest.h>
+
+#include <penstock/state/journal.h>
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/sim_fs.h"
+
+namespace penstock::state {
+namespace {
+
+using testsupport::SimCall;
+using testsupport::SimFs;
+using testsupport::SimProcess;
+
+const char* const kDirectory = "/state";
+
+JournalOptions smallSegments(Sharing sharing = Sharing::Exclusive) {
+  JournalOptions options;
+  options.sharing = sharing;
+  options.segmentBytes = 64 << 10;
+  options.snapshotAfterBytes = 1ULL << 40;  // only when a test asks
+  return options;
+}
+
+void put(Journal& journal, StoreId store, const std::string& key, const std::string& value) {
+  Commit commit;
+  commit.put(store, key, value);
+  (void)journal.commit(commit);
+}
+
+std::string get(const Store& store, const std::string& key) {
+  std::string value = "<absent>";
+  (void)store.get(key, value);
+  return value;
+}
+
+void addRecords(Journal& journal, LogId log, int records) {
+  for (int i = 0; i < records; ++i) {
+    Commit commit;
+    commit.recordBuffer(log) += std::string(1000, 'r');
+    commit.recordAdded(log, i);
+    (void)journal.commit(commit, Durability::Buffered);
+  }
+}
+
+std::uint64_t usedBytes(SimFs& machine) {
+  std::uint64_t bytes = 0;
+  for (const std::string& file : machine.files()) bytes += machine.image(file).size();
+  return bytes;
+}
+
+std::size_t filesWith(SimFs& machine, const std::string& part) {
+  const auto files = machine.files();
+  return static_cast<std::size_t>(
+      std::count_if(files.begin(), files.end(), [&](const std::string& file) {
+        return file.find(part) != std::string::npos;
+      }));
+}
+
+/// A process of the machine; killed at the end, so that nothing is closed in order.
+struct Process {
+  std::shared_ptr<SimProcess> process;
+  explicit Process(SimFs& machine) : process(machine.startProcess()) {}
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+  ~Process() { process->kill(); }
+  std::shared_ptr<Journal> open(const JournalOptions& options) {
+    return Journal::open(kDirectory, options, process->environment());
+  }
+};
+
+// The idle member has not taken in what was written since; by now it lies in files that are gone.
+TEST(SharedJournalTest, AMemberThatLagsBehindTheCleanerBeginsWhereThereIsSomething) {
+  SimFs machine(1);
+  Process idle(machine);
+  Process busy(machine);
+  auto behind = idle.open(smallSegments(Sharing::Shared));
+  const StoreId kept = behind->declareStore("kept");
+  const StoreId removed = behind->declareStore("removed");
+  const LogId log = behind->declareLog("log");
+  put(*behind, kept, "old", "1");
+  put(*behind, removed, "old", "1");
+  const auto store = behind->store(kept);
+  LogReader reader(behind, log, 0);
+
+  auto ahead = busy.open(smallSegments(Sharing::Shared));
+  for (int i = 0; i < 1000; ++i) put(*ahead, kept, "n", std::to_string(i) + std::string(200, 'x'));
+  addRecords(*ahead, log, 200);
+  ahead->removeStore(removed);
+  ahead->snapshotStore(kept);
+  ahead->trimLog(log, 150);
+  EXPECT_GT(ahead->clean(), 0U);
+
+  EXPECT_EQ(get(*store, "old"), "1");
+  EXPECT_EQ(get(*store, "n"), "999" + std::string(200, 'x'));
+  EXPECT_EQ(store->size(), 2U);
+  EXPECT_FALSE(behind->findStore("removed"));
+  reader.seek(150);
+  LogChunk chunk;
+  while (reader.next(chunk, ReadLimit::Written)) {
+  }
+  EXPECT_EQ(reader.offset(), 200U);
+  put(*behind, kept, "mine", "2");
+  EXPECT_EQ(get(*ahead->store(kept), "mine"), "2");
+  EXPECT_EQ(behind->log(log).start, 150U);
+}
+
+// Once more and once more, at every distance from the cleaner, with a snapshot half made.
+TEST(SharedJournalTest, MembersThatLagSeeTheSameAsTheOthers) {
+  SimFs machine(2);
+  Process one(machine);
+  Process two(machine);
+  auto writer = one.open(smallSegments(Sharing::Shared));
+  auto reader = two.open(smallSegments(Sharing::Shared));
+  const StoreId id = writer->declareStore("s");
+  const auto seen = reader->store(id);
+  const auto truth = writer->store(id);
+  for (int round = 1; round <= 30; ++round) {
+    for (int i = 0; i < 20 * round; ++i) {
+      put(*writer, id, "key " + std::to_string(i % 50), std::string(300, static_cast<char>('a' + round % 26)));
+    }
+    if (round % 3 == 0) writer->snapshotStore(id);
+    if (round % 5 == 0) reader->snapshotStore(id);
+    if (round % 2 == 0) (void)writer->clean();
+    for (int i = 0; i < 50; ++i) {
+      const std::string key = "key " + std::to_string(i);
+      ASSERT_EQ(get(*seen, key), get(*truth, key)) << "round " << round;
+    }
+    ASSERT_EQ(seen->size(), truth->size());
+  }
+}
+
+/// Runs something in front of the next attempt to get a lock shared.
+class HookedFile final : public File {
+ public:
+  HookedFile(std::unique_ptr<File> file, std::function<void()>& hook)
+      : file_(std::move(file)), hook_(hook) {}
+  IoResult<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) override {
+    return file_->read(offset, into);
+  }
+  IoStatus write(std::uint64_t offset, std::span<const std::span<const std::byte>> from) override {
+    return file_->write(offset, from);
+  }
+  IoResult<std::uint64_t> size() override { return file_->size(); }
+  IoStatus truncate(std::uint64_t size) override { return file_->truncate(size); }
+  IoStatus allocate(std::uint64_t size) override { return file_->allocate(size); }
+  IoStatus sync() override { return file_->sync(); }
+  void startWriteback(std::uint64_t offset, std::uint64_t length) override {
+    file_->startWriteback(offset, length);
+  }
+  IoStatus dropCache() override { return file_->dropCache(); }
+  IoResult<bool> tryLock(LockKind kind) override {
+    if (kind == LockKind::Shared && hook_) std::exchange(hook_, nullptr)();
+    return file_->tryLock(kind);
+  }
+  IoStatus lock(LockKind kind) override { return file_->lock(kind); }
+  IoStatus unlock() override { return file_->unlock(); }
+
+ private:
+  std::unique_ptr<File> file_;
+  std::function<void()>& hook_;
+};
+
+class HookedFiles final : public FileSystem {
+ public:
+  HookedFiles(FileSystem& files, std::function<void()> hook)
+      : files_(files), hook_(std::move(hook)) {}
+  IoResult<std::unique_ptr<File>> open(const std::string& path, OpenMode mode) override {
+    auto opened = files_.open(path, mode);
+    if (opened.ok() && path.ends_with("PRESENCE")) {
+      opened.value = std::make_unique<HookedFile>(std::move(opened.value), hook_);
+    }
+    return opened;
+  }
+  IoStatus makeDirectories(const std::string& path) override {
+    return files_.makeDirectories(path);
+  }
+  IoStatus rename(const std::string& from, const std::string& to) override {
+    return files_.rename(from, to);
+  }
+  IoStatus remove(const std::string& path) override { return files_.remove(path); }
+  IoStatus syncDirectory(const std::string& path) override { return files_.syncDirectory(path); }
+  IoResult<std::vector<std::string>> list(const std::string& path) override {
+    return files_.list(path);
+  }
+  IoResult<FileInfo> info(const std::string& path) override { return files_.info(path); }
+  IoResult<std::shared_ptr<SharedPage>> mapShared(const std::string& path) override {
+    return files_.mapShared(path);
+  }
+  IoResult<std::uint64_t> freeBytes(const std::string& path) override {
+    return files_.freeBytes(path);
+  }
+  std::string bootId() override { return files_.bootId(); }
+
+ private:
+  FileSystem& files_;
+  std::function<void()> hook_;
+};
+
+// Sharers were killed, so their page stays. One that does not share writes and closes just when a
+// sharer looks for others: the page's end is not the journal's.
+TEST(SharedJournalTest, NobodyJoinsThroughThePageOfBefore) {
+  SimFs machine(1);
+  StoreId id;
+  {
+    Process killed(machine);
+    auto journal = killed.open(smallSegments(Sharing::Shared));
+    id = journal->declareStore("s");
+    put(*journal, id, "a", "1");
+    killed.process->kill();
+  }
+  Process alone(machine);
+  machine.fail({SimCall::Write, 1, ENOSPC, false, "PRESENCE"});  // its name is not to be read
+  auto exclusive = alone.open(smallSegments());
+  machine.clearFaults();
+  for (int i = 0; i < 5; ++i) put(*exclusive, id, "x" + std::to_string(i), "synced");
+
+  Process late(machine);
+  HookedFiles hooked(*late.process, [&] { exclusive.reset(); });
+  Environment environment = late.process->environment();
+  environment.files = &hooked;
+  {
+    auto journal = Journal::open(kDirectory, smallSegments(Sharing::Shared), environment);
+    EXPECT_FALSE(exclusive);  // the hook ran
+    EXPECT_EQ(get(*journal->store(id), "x4"), "synced");
+    put(*journal, id, "late", "2");
+    late.process->kill();
+  }
+  Process last(machine);
+  auto journal = last.open(smallSegments());
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(get(*journal->store(id), "x" + std::to_string(i)), "synced");
+  EXPECT_EQ(get(*journal->store(id), "late"), "2");
+}
+
+TEST(SharedJournalTest, AJoinerOfAFailedJournalIsToldWithoutAnotherSync) {
+  SimFs machine(1);
+  Process one(machine);
+  Process two(machine);
+  auto journal = one.open(smallSegments(Sharing::Shared));
+  const StoreId id = journal->declareStore("s");
+  journal->flush();
+  machine.fail({SimCall::Sync, 1, EIO, false, ""});
+  EXPECT_THROW(put(*journal, id, "k", "v"), JournalFailed);
+  const auto syncs = machine.calls(SimCall::Sync);
+  EXPECT_THROW((void)two.open(smallSegments(Sharing::Shared)), JournalFailed);
+  EXPECT_EQ(machine.calls(SimCall::Sync), syncs);
+}
+
+TEST(SharedJournalTest, AReadThatFailsOnceCostsTheReaderNothingLater) {
+  SimFs machine(1);
+  Process one(machine);
+  Process two(machine);
+  auto writer = one.open(smallSegments(Sharing::Shared));
+  auto reader = two.open(smallSegments(Sharing::Shared));
+  const StoreId id = writer->declareStore("s");
+  const LogId log = writer->declareLog("l");
+  const auto store = reader->store(id);
+  EXPECT_EQ(get(*store, "k"), "<absent>");
+  for (std::uint64_t nth = 1; nth <= 3; ++nth) {
+    Commit commit;
+    commit.put(id, "k", std::to_string(nth));
+    commit.recordBuffer(log) += "record";
+    commit.recordAdded(log, 1);
+    (void)writer->commit(commit);
+    machine.fail({SimCall::Read, nth, EIO, false, ""});
+    try {
+      (void)get(*store, "k");
+    } catch (const IoError&) {
+    }
+    machine.clearFaults();
+    EXPECT_EQ(get(*store, "k"), std::to_string(nth));
+    EXPECT_EQ(reader->log(log).end, nth);
+  }
+}
+
+TEST(FullDiskTest, CleaningWorksAndMakesRoom) {
+  SimFs machine(1);
+  Process process(machine);
+  auto journal = process.open(smallSegments());
+  const LogId log = journal->declareLog("l");
+  const StoreId id = journal->declareStore("pins the oldest segment");
+  put(*journal, id, "k", "v");
+  addRecords(*journal, log, 1000);
+  journal->trimLog(log, 990);
+  journal->flush();
+  machine.setCapacity(usedBytes(machine));
+  EXPECT_THROW(addRecords(*journal, log, 100'000), DiskFull);
+  try {
+    EXPECT_GT(journal->clean(), 0U);
+  } catch (const DiskFull&) {  // no room for a snapshot at first
+    EXPECT_GT(journal->metrics().cleanedBytes, 0U);
+  }
+  EXPECT_NO_THROW(addRecords(*journal, log, 1));
+  EXPECT_EQ(get(*journal->store(id), "k"), "v");
+}
+
+TEST(FullDiskTest, WhatFitsIsWritten) {
+  SimFs machine(1);
+  Process process(machine);
+  auto journal = process.open({});
+  const LogId log = journal->declareLog("l");
+  addRecords(*journal, log, 9000);
+  machine.setCapacity(usedBytes(machine) + (6 << 20));
+  EXPECT_THROW(addRecords(*journal, log, 100'000), DiskFull);
+  EXPECT_LT(process.process->freeBytes("/").value, 1U << 20);
+}
+
+// A write that failed may be there all the same when its bytes could not be cut off: nobody may
+// be told that nothing was written.
+TEST(FullDiskTest, AFailedCutIsNoFullDisk) {
+  int there = 0;
+  for (std::uint64_t seed = 1; seed < 40; ++seed) {
+    SimFs machine(seed);
+    {
+      Process process(machine);
+      auto journal = process.open({});
+      const StoreId id = journal->declareStore("s");
+      journal->flush();
+      machine.fail({SimCall::Write, 1, ENOSPC, false, ""});
+      machine.fail({SimCall::Truncate, 1, EIO, false, ""});
+      EXPECT_THROW(put(*journal, id, "k", "v"), JournalFailed);
+      process.process->kill();
+    }
+    Process next(machine);
+    auto journal = next.open({});
+    if (get(*journal->store(*journal->findStore("s")), "k") == "v") ++there;
+  }
+  EXPECT_GT(there, 0);  // else this tests nothing
+}
+
+TEST(FullDiskTest, OpeningAgainAndAgainKeepsOneTornTail) {
+  SimFs machine(3);
+  {
+    Process process(machine);
+    auto journal = process.open({});
+    addRecords(*journal, journal->declareLog("l"), 3000);
+    journal->flush();
+    process.process->kill();
+  }
+  const std::string segment = "/state/segment-0000000001.log";
+  auto image = machine.image(segment);
+  std::size_t end = image.size();
+  while (end > 0 && image[end - 1] == std::byte{0}) --end;
+  image.resize(std::max(image.size(), end + 200'000));
+  std::fill_n(image.begin() + static_cast<std::ptrdiff_t>(end), 200'000, std::byte{7});
+  machine.setImage(segment, image);
+  machine.setCapacity(usedBytes(machine) + (2 << 20));  // the tail fits, the copy of R2 does not
+  for (int i = 0; i < 5; ++i) {
+    Process process(machine);
+    EXPECT_THROW((void)process.open({}), DiskFull);
+  }
+  EXPECT_EQ(filesWith(machine, ".torn-"), 1U);
+  EXPECT_EQ(filesWith(machine, ".tmp"), 0U);
+  machine.setCapacity(usedBytes(machine) + (64 << 20));
+  Process process(machine);
+  auto journal = process.open({});
+  EXPECT_EQ(journal->log(*journal->findLog("l")).end, 3000U);
+  EXPECT_EQ(filesWith(machine, ".torn-"), 1U);
+}
+
+TEST(CleaningTest, ADamagedStoreDoesNotStopIt) {
+  SimFs machine(1);
+  LogId log;
+  {
+    Process process(machine);
+    auto journal = process.open(smallSegments());
+    const StoreId id = journal->declareStore("damaged");
+    log = journal->declareLog("l");
+    put(*journal, id, "k", std::string(1000, 'B'));
+    addRecords(*journal, log, 1000);
+    process.process->kill();
+  }
+  const std::string segment = "/state/segment-0000000001.log";
+  auto image = machine.image(segment);
+  const std::array<std::byte, 2> run{std::byte{'B'}, std::byte{'B'}};
+  *std::search(image.begin(), image.end(), run.begin(), run.end()) = std::byte{0};
+  machine.setImage(segment, image);
+  Process process(machine);
+  auto journal = process.open(smallSegments());
+  const std::size_t before = filesWith(machine, ".log");
+  journal->trimLog(log, 990);
+  EXPECT_THROW((void)journal->clean(), Corruption);
+  EXPECT_GT(before, 10U);
+  EXPECT_LE(filesWith(machine, ".log"), 3U);  // the damaged one, the one of record 990, the newest
+  EXPECT_EQ(journal->metrics().cleanFailures, 1U);
+}
+
+TEST(CleaningTest, RecordsBeyondTheirAgeGoAlsoWhenNothingIsWrittenAnyMore) {
+  SimFs machine(1);
+  Process process(machine);
+  auto journal = process.open(smallSegments());
+  const LogId log = journal->declareLog("l", {.maxAgeMs = 60'000});
+  const std::int64_t now = machine.clock().wallMs();
+  Commit commit;
+  commit.recordBuffer(log) += "record";
+  commit.recordAdded(log, now);
+  (void)journal->commit(commit);
+  (void)journal->clean();
+  EXPECT_EQ(journal->log(log).start, 0U);
+  machine.clock().advanceMs(120'000);
+  (void)journal->clean();
+  EXPECT_EQ(journal->log(log).start, 1U);
+  EXPECT_EQ(journal->log(log).end, 1U);
+}
+
+TEST(CleaningTest, RecordsBeyondTheSizeGoOldestFirst) {
+  SimFs machine(1);
+  Process process(machine);
+  auto journal = process.open(smallSegments());
+  const LogId log = journal->declareLog("l", {.maxBytes = 200'000});
+  addRecords(*journal, log, 1000);
+  (void)journal->clean();
+  const LogInfo info = journal->log(log);
+  EXPECT_EQ(info.end, 1000U);
+  EXPECT_LE(info.start, 800U);  // never less than asked for
+  EXPECT_GE(info.start, 600U);  // and not much more: whole segments
+}
+
+TEST(CleaningTest, ARemovedStoreTakesItsSnapshotAlong) {
+  SimFs machine(1);
+  Process process(machine);
+  auto journal = process.open(smallSegments());
+  const StoreId id = journal->declareStore("s");
+  put(*journal, id, "k", "v");
+  journal->snapshotStore(id);
+  EXPECT_EQ(filesWith(machine, ".snap"), 1U);
+  journal->removeStore(id);
+  EXPECT_EQ(filesWith(machine, ".snap"), 0U);
+}
+
+TEST(CleaningTest, AnArchiveHoldsWhatIsStillWanted) {
+  SimFs machine(1);
+  LogId kept;
+  {
+    Process process(machine);
+    auto journal = process.open(smallSegments());
+    kept = journal->declareLog("kept");
+    const LogId trimmed = journal->declareLog("trimmed");
+    for (int i = 0; i < 500; ++i) {
+      addRecords(*journal, trimmed, 3);
+      addRecords(*journal, kept, 1);
+    }
+    journal->trimLog(trimmed, 1500);
+    EXPECT_GT(journal->clean(), 0U);
+    EXPECT_GT(filesWith(machine, ".arch"), 0U);
+    process.process->kill();
+  }
+  Process process(machine);
+  auto journal = process.open(smallSegments());
+  LogReader reader(journal, kept, 0);
+  LogChunk chunk;
+  std::uint64_t records = 0;
+  while (reader.next(chunk, ReadLimit::Synced)) records += chunk.count;
+  EXPECT_EQ(records, 500U);
+}
+
+TEST(EpochTest, AnOrderlyRestartBeginsOneWithItsFirstCommit) {
+  SimFs machine(1);
+  LogId log;
+  std::uint64_t first = 0;
+  {
+    Process process(machine);
+    auto journal = process.open({});
+    log = journal->declareLog("l");
+    addRecords(*journal, log, 100);
+    first = journal->position(log, 100).epoch;
+    journal.reset();  // closed in order
+  }
+  for (int i = 0; i < 3; ++i) {  // who only looks leaves no trace
+    Process process(machine);
+    auto journal = process.open({});
+    EXPECT_EQ(journal->position(log, 100).epoch, first);
+    journal.reset();
+  }
+  Process process(machine);
+  auto journal = process.open({});
+  addRecords(*journal, log, 100);
+  const LogPosition now = journal->position(log, 200);
+  EXPECT_NE(now.epoch, first);
+  EXPECT_NO_THROW(journal->checkPosition(log, now));
+  EXPECT_NO_THROW(journal->checkPosition(log, {first, 100}));
+  EXPECT_THROW(journal->checkPosition(log, {first, 101}), PositionOutOfRange);
+}
+
+}  // namespace
+}  // namespace penstock::state
