@@ -106,7 +106,6 @@ static_assert(sizeof(SectionEntry) == 56);
 
 inline constexpr std::uint32_t frameMagic = 0x31524650;  // "PFR1"
 inline constexpr std::size_t sectionBytesMax = 1U << 20;
-inline constexpr std::size_t blobBytesMin = 8U << 20;  // larger commits go to a file of their own
 inline constexpr std::uint32_t sectionCountMax = 1U << 24;
 
 std::uint64_t hash64(std::string_view bytes) noexcept;

@@ -195,7 +195,7 @@ void JournalCore::throttle() {
 }
 
 std::uint64_t JournalCore::writeBlob(const Commit::Content& content) {
-  if (content.bytes() < blobBytesMin) return 0;
+  if (content.bytes() < options_.blobBytes) return 0;
   if (page().poisoned.load() != 0) throwPoisoned();
   const std::uint64_t number = environment_.random->next() | (std::uint64_t{1} << 63);
   const std::string name = filePath(number, FileKind::Blob);
@@ -467,9 +467,10 @@ void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string
     for (const Wanted& section : wanted_) {
       if (section.store) touched_.push_back(section.store.get());
     }
-    std::sort(touched_.begin(), touched_.end(), [](const StoreState* left, const StoreState* right) {
-      return left->id() < right->id();
-    });
+    std::sort(touched_.begin(), touched_.end(),
+              [](const StoreState* left, const StoreState* right) {
+                return left->id() < right->id();
+              });
     touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());
     for (; locks.held < touched_.size(); ++locks.held) touched_[locks.held]->mutex().lock();
     for (const Wanted& section : wanted_) {

@@ -79,8 +79,9 @@ constexpr std::string_view segmentSuffix = ".log";
 
 /// Whether a file of this name is one that journals list.
 bool isDurable(const std::string& name) {
-  return numberIn(name, "segment-", segmentSuffix, 10) || numberIn(name, "snapshot-", ".snap", 16) ||
-         numberIn(name, "blob-", ".blob", 16) || numberIn(name, "archive-", ".arch", 16);
+  return numberIn(name, "segment-", segmentSuffix, 10) ||
+         numberIn(name, "snapshot-", ".snap", 16) || numberIn(name, "blob-", ".blob", 16) ||
+         numberIn(name, "archive-", ".arch", 16);
 }
 
 }  // namespace

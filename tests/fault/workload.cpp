@@ -39,6 +39,7 @@ state::JournalOptions smallJournal() {
   options.segmentBytes = 16 << 10;
   options.snapshotAfterBytes = 12 << 10;
   options.unsyncedBytesMax = 1 << 20;
+  options.blobBytes = 3 << 10;  // larger commits are files of their own
   return options;
 }
 

@@ -127,7 +127,8 @@ TEST(SharedJournalTest, MembersThatLagSeeTheSameAsTheOthers) {
   const auto truth = writer->store(id);
   for (int round = 1; round <= 30; ++round) {
     for (int i = 0; i < 20 * round; ++i) {
-      put(*writer, id, "key " + std::to_string(i % 50), std::string(300, static_cast<char>('a' + round % 26)));
+      put(*writer, id, "key " + std::to_string(i % 50),
+          std::string(300, static_cast<char>('a' + round % 26)));
     }
     if (round % 3 == 0) writer->snapshotStore(id);
     if (round % 5 == 0) reader->snapshotStore(id);
@@ -238,7 +239,8 @@ TEST(SharedJournalTest, NobodyJoinsThroughThePageOfBefore) {
   }
   Process last(machine);
   auto journal = last.open(smallSegments());
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(get(*journal->store(id), "x" + std::to_string(i)), "synced");
+  const auto store = journal->store(id);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(get(*store, "x" + std::to_string(i)), "synced");
   EXPECT_EQ(get(*journal->store(id), "late"), "2");
 }
 

@@ -538,16 +538,16 @@ TEST_F(JournalTest, AsyncCommitsWaitWhenTooMuchIsQueued) {
                        });
   held.get_future().wait();  // the committing thread stands in that callback
   std::atomic<int> queued{0};
-  std::thread writer([&] {
+  auto writer = std::async(std::launch::async, [&] {
     for (; queued < 5; ++queued) {
       journal->commitAsync(large(), Durability::Buffered,
                            [](const CommitResult&, const std::exception_ptr&) {});
     }
   });
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(writer.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout);
   EXPECT_LE(queued, 2);
   release.set_value();
-  writer.join();
+  writer.get();
   journal->flush();
   EXPECT_EQ(queued, 5);
 }

@@ -910,7 +910,8 @@ TEST_F(LocalFileStorageTest, WorksOnWhenTheWorkingDirectoryChanges) {
 
 TEST_F(LocalFileStorageTest, FilesOfOthersAreLeftAlone) {
   { LocalFileStorage(directory_.path()).set("a", 1); }
-  const std::vector<std::string> names{"photos.tmp", "segment-x.log", "notes.snap.tmp", "a.log.tmp"};
+  const std::vector<std::string> names{"photos.tmp", "segment-x.log", "notes.snap.tmp",
+                                       "a.log.tmp"};
   for (const std::string& name : names) std::ofstream(directory_.path() + "/" + name) << "mine";
   { LocalFileStorage storage(directory_.path()); }
   for (const std::string& name : names) {
