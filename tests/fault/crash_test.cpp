@@ -6,6 +6,10 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <set>
+#include <string>
+
 #include "fault/scale.h"
 #include "fault/violations.h"
 #include "fault/workload.h"
@@ -69,6 +73,9 @@ TEST(CrashAtEveryOperation, LeavesAnAcknowledgedPrefix) {
   Violations violations("row 1");
   const int steps = scaled(60, 200, 200);
   const std::uint64_t states = scaled<std::uint64_t>(4000, 50'000, 5'000'000);
+  // A row without these would leave much of the code untried.
+  std::set<std::string, std::less<>> blobs;
+  std::set<std::string, std::less<>> archives;
   for (std::uint64_t seed = firstSeed(); violations.states() < states && !violations.enough();
        ++seed) {
     SimFs machine(seed);
@@ -80,6 +87,8 @@ TEST(CrashAtEveryOperation, LeavesAnAcknowledgedPrefix) {
     Workload workload(machine, options);
     machine.onOperation([&](const SimFs::Operation& operation) {
       if (violations.enough()) return;
+      if (operation.path.find("/blob-") != std::string::npos) blobs.emplace(operation.path);
+      if (operation.path.find("/archive-") != std::string::npos) archives.emplace(operation.path);
       for (const Damage damage : kAllDamages) {
         violations.state();
         const std::uint64_t crashSeed = random.next();
@@ -117,7 +126,6 @@ TEST(CrashAtEveryOperation, LeavesAnAcknowledgedPrefix) {
     EXPECT_EQ(workload.errors(), 0) << "seed " << seed << ": " << workload.lastError();
     EXPECT_EQ(difference(workload.current(), readContent(workload.journal())), "");
     if (seed == firstSeed()) {
-      // A run without these would leave most of the code untried.
       const state::JournalMetrics metrics = workload.journal()->metrics();
       std::printf(
           "row 1: %llu operations, %llu frames, %llu rollovers, %llu snapshots, "
@@ -131,6 +139,9 @@ TEST(CrashAtEveryOperation, LeavesAnAcknowledgedPrefix) {
     machine.onOperation(nullptr);
     workload.kill();
   }
+  std::printf("row 1: %zu blobs, %zu archives\n", blobs.size(), archives.size());
+  EXPECT_GT(blobs.size(), 0U);
+  EXPECT_GT(archives.size(), 0U);
 }
 
 TEST(CrashInRecovery, IsRecoveredFromToTheSameState) {
