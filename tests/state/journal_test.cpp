@@ -320,7 +320,7 @@ TEST_F(JournalTest, SharedProcessesSeeEachOthersCommitsAndSurviveAKill) {
   EXPECT_EQ(journal->log(log).end, 3U * each);
 }
 
-TEST_F(JournalTest, AStaleClaimIsFenced) {
+TEST_F(JournalTest, ACommitUnderAnOldClaimIsFencedAlsoByAnotherProcess) {
   JournalOptions options;
   options.sharing = Sharing::Shared;
   auto journal = Journal::open(directory_, options);
@@ -335,10 +335,29 @@ TEST_F(JournalTest, AStaleClaimIsFenced) {
   commit.put(id, "k", "v");
   (void)journal->commit(commit);
   const std::uint64_t old = first->incarnation();
+  commit.require(*first);
+  commit.put(id, "k", "stale");
   first.reset();
   auto second = journal->tryClaim("task");
   ASSERT_NE(second, nullptr);
   EXPECT_GT(second->incarnation(), old);
+  EXPECT_THROW((void)journal->commit(commit), Fenced);
+  EXPECT_EQ(get(*journal->store(id), "k"), "v");
+  // Also by a process that has not heard of it yet.
+  commit.reset();
+  commit.require(*second);
+  commit.put(id, "k", "stale");
+  second.reset();
+  const pid_t other = fork();
+  if (other == 0) {
+    auto own = Journal::open(directory_, options);
+    _exit(own->tryClaim("task") ? 0 : 1);
+  }
+  int status = 1;
+  ASSERT_EQ(waitpid(other, &status, 0), other);
+  ASSERT_EQ(status, 0);
+  EXPECT_THROW((void)journal->commit(commit), Fenced);
+  EXPECT_EQ(get(*journal->store(id), "k"), "v");
 }
 
 TEST_F(JournalTest, AForkedChildIsRefusedButMayOpenItself) {
