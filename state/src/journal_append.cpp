@@ -1039,7 +1039,10 @@ bool JournalCore::restingOnMark() {
 void JournalCore::waitFor(const std::atomic<std::uint64_t>& reached, std::uint64_t seen,
                           std::chrono::milliseconds timeout) {
   checkUsable();
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  // For ever is a year: longer time-outs would overflow the clock.
+  const auto deadline =
+      std::chrono::steady_clock::now() +
+      std::min<std::chrono::milliseconds>(timeout, std::chrono::hours(24 * 365));
   const std::uint32_t interruptsBefore = interrupts_.load();
   JournalPage& shared = page();
   while (reached.load() <= seen && interrupts_.load() == interruptsBefore &&

@@ -17,6 +17,7 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <set>
 #include <thread>
 
@@ -91,11 +92,18 @@ JournalCore::JournalCore(std::string directory, const JournalOptions& options,
     : directory_(std::move(directory)), options_(options), environment_(environment) {
   if (options_.segmentBytes < 4096 || options_.segmentBytes > (std::uint64_t{1} << 36)) {
     throw ConfigurationError(
-        fmt::format("segmentBytes is {}; between 4 KiB and 64 GiB", options_.segmentBytes));
-  }
-  if (options_.syncInterval.count() < 0 || options_.openTimeout.count() < 0) {
-    throw ConfigurationError("syncInterval and openTimeout must not be negative");
-  }
+        fmt::format("{}: {} is {} {}; it may be {} to {}", directory_, name, value, unit, least,
+                    most));
+  };
+  constexpr std::uint64_t bytesMin = 4096;  // of a segment: room for its base frame
+  constexpr std::uint64_t bytesMax = std::uint64_t{1} << 36;
+  constexpr std::uint64_t noBound = std::numeric_limits<std::uint64_t>::max();
+  constexpr std::int64_t dayMs = 86'400'000;  // arbitrary; more is a slip, and far from overflow
+  check("segmentBytes", options_.segmentBytes, bytesMin, bytesMax, "bytes");
+  check("snapshotAfterBytes", options_.snapshotAfterBytes, bytesMin, noBound, "bytes");
+  check("unsyncedBytesMax", options_.unsyncedBytesMax, bytesMin, noBound, "bytes");
+  check("syncInterval", std::int64_t{options_.syncInterval.count()}, std::int64_t{0}, dayMs, "ms");
+  check("openTimeout", std::int64_t{options_.openTimeout.count()}, std::int64_t{0}, dayMs, "ms");
 }
 
 JournalCore::~JournalCore() { close(); }

@@ -26,7 +26,7 @@ class JournalCore;
 /// When a write counts as done.
 enum class Durability : std::uint8_t {
   Synced,    // returns once it is on disk: survives power loss
-  Buffered,  // survives the process; synced within JournalOptions::syncIntervalMs
+  Buffered,  // survives the process; synced within JournalOptions::syncInterval
 };
 
 /// Who may have the directory open.
@@ -53,7 +53,8 @@ struct LogId {
   auto operator<=>(const LogId&) const = default;
 };
 
-/// How a directory is opened, held and written.
+/// How a directory is opened, held and written. Times are 0 to one day, sizes 4 KiB or more
+/// (segments up to 64 GiB); else a ConfigurationError.
 struct JournalOptions {
   // Changes behaviour.
   Sharing sharing = Sharing::Exclusive;
@@ -68,7 +69,6 @@ struct JournalOptions {
   std::uint64_t blobBytes = 8ULL << 20;  // a commit from here on is written, and synced, as a
                                          // file of its own before others are held up
   std::uint64_t unsyncedBytesMax = 64ULL << 20;    // appenders wait for a sync beyond this
-  std::uint64_t memoryBudgetBytes = 0;  // of stores; 0: no bound. Beyond: a typed refusal
 };
 
 /// A store as listed.
