@@ -58,7 +58,10 @@ FileHeader readFileHeader(std::string_view bytes, const std::string& path, FileK
   }
   std::memcpy(&header, bytes.data(), sizeof(header));
   if (header.magic != fileMagic) {
-    throw Corruption(path, 0, fmt::format("{}: not a Penstock file (wrong magic)", path));
+    throw Corruption(path, 0,
+                     fmt::format("{}: not a Penstock file (it does not begin with PENSTOCK); move "
+                                 "it out of the directory, or restore it from a backup",
+                                 path));
   }
   const auto sum = hash64({bytes.data(), offsetof(FileHeader, checksum)});
   if (sum != header.checksum) {

@@ -41,21 +41,25 @@ std::unique_ptr<File> JournalCore::lockClaim(std::string_view name, std::string*
   throwUnlessOk(opened, "opening", file);
   const auto locked = opened.value->tryLock(LockKind::Exclusive);
   throwUnlessOk(locked, "locking", file);
+  std::array<char, 512> found{};
+  const auto got = opened.value->read(0, std::as_writable_bytes(std::span(found)));
+  std::string_view before(found.data(), got.ok() ? got.value : 0);
+  while (!before.empty() && (before.back() == '\n' || before.back() == '\0')) {
+    before.remove_suffix(1);
+  }
+  const bool ours = before.starts_with("pid ");
   if (!locked.value) {
-    if (holder != nullptr) {
-      std::array<char, 512> text{};
-      const auto got = opened.value->read(0, std::as_writable_bytes(std::span(text)));
-      holder->assign(text.data(), got.ok() ? got.value : 0);
-      while (!holder->empty() && holder->back() == '\n') holder->pop_back();
-    }
+    if (holder != nullptr) *holder = ours ? before : "another process";
     return nullptr;
   }
-  std::array<char, 256> host{};
-  (void)::gethostname(host.data(), host.size() - 1);
-  const std::string text = fmt::format("pid {} on {} ({})\n", ::getpid(), host.data(), name);
-  (void)opened.value->truncate(0);
-  const std::array<std::span<const std::byte>, 1> pieces{asBytes(text)};
-  (void)opened.value->write(0, pieces);  // for people; the lock is what counts
+  if (ours || before.empty()) {  // somebody else's text stays; the lock is what counts
+    std::array<char, 256> host{};
+    (void)::gethostname(host.data(), host.size() - 1);
+    const std::string text = fmt::format("pid {} on {} ({})\n", ::getpid(), host.data(), name);
+    (void)opened.value->truncate(0);
+    const std::array<std::span<const std::byte>, 1> pieces{asBytes(text)};
+    (void)opened.value->write(0, pieces);
+  }
   (void)changeCatalog(
       [&] {
         const auto at = catalog_.claims.find(name);

@@ -164,6 +164,7 @@ class JournalCore {
   // journal_open.cpp
   void lockPresence();
   void writePresence(const char* mode);
+  void refuseForeignFiles();
   void create();
   void recover(std::uint64_t newest);
   bool takeFramesFrom(std::string_view content, const std::string& name);
@@ -183,6 +184,9 @@ class JournalCore {
                                      std::uint64_t sequence, std::uint64_t previousChecksum,
                                      const Catalog& catalog, std::uint64_t syncedUpTo, Tail& next);
   [[nodiscard]] std::vector<std::uint64_t> listSegments(bool& others);
+  /// The number of a file of that kind, if this is exactly the name of one.
+  [[nodiscard]] std::optional<std::uint64_t> numberOf(const std::string& name, FileKind kind) const;
+  [[nodiscard]] bool ownName(const std::string& name) const;
   void checkListedFiles();
   void removeLeftovers();
   [[nodiscard]] bool holds(const std::string& name, std::string_view bytes) const;

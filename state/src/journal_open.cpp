@@ -77,20 +77,15 @@ std::optional<std::uint64_t> numberIn(const std::string& name, std::string_view 
 }
 
 constexpr std::string_view segmentSuffix = ".log";
-
-/// Whether a file of this name is one that journals list.
-bool isDurable(const std::string& name) {
-  return numberIn(name, "segment-", segmentSuffix, 10) ||
-         numberIn(name, "snapshot-", ".snap", 16) || numberIn(name, "blob-", ".blob", 16) ||
-         numberIn(name, "archive-", ".arch", 16);
-}
+constexpr std::string_view temporarySuffix = ".tmp";
 
 }  // namespace
 
 JournalCore::JournalCore(std::string directory, const JournalOptions& options,
                          const Environment& environment)
     : directory_(std::move(directory)), options_(options), environment_(environment) {
-  if (options_.segmentBytes < 4096 || options_.segmentBytes > (std::uint64_t{1} << 36)) {
+  const auto check = [&](const char* name, auto value, auto least, auto most, const char* unit) {
+    if (value >= least && value <= most) return;
     throw ConfigurationError(
         fmt::format("{}: {} is {} {}; it may be {} to {}", directory_, name, value, unit, least,
                     most));
@@ -126,6 +121,66 @@ std::string JournalCore::filePath(std::uint64_t number, FileKind kind) const {
   return {};
 }
 
+std::optional<std::uint64_t> JournalCore::numberOf(const std::string& name, FileKind kind) const {
+  std::optional<std::uint64_t> number;
+  switch (kind) {
+    case FileKind::Segment:
+      number = numberIn(name, "segment-", segmentSuffix, 10);
+      break;
+    case FileKind::Snapshot:
+      number = numberIn(name, "snapshot-", ".snap", 16);
+      break;
+    case FileKind::Blob:
+      number = numberIn(name, "blob-", ".blob", 16);
+      break;
+    case FileKind::Archive:
+      number = numberIn(name, "archive-", ".arch", 16);
+      break;
+  }
+  return number && path(name) == filePath(*number, kind) ? number : std::nullopt;
+}
+
+bool JournalCore::ownName(const std::string& name) const {
+  for (const FileKind kind :
+       {FileKind::Segment, FileKind::Snapshot, FileKind::Blob, FileKind::Archive}) {
+    if (numberOf(name, kind)) return true;
+  }
+  return false;
+}
+
+/// Without a journal, whatever has one of its names is somebody else's: nothing of it may be
+/// written to. With one it is the journal's, whatever a power cut made of it.
+void JournalCore::refuseForeignFiles() {
+  const auto names = files().list(directory_);
+  throwUnlessOk(names, "listing", directory_);
+  for (const std::string& name : names.value) {
+    if (numberOf(name, FileKind::Segment)) return;
+  }
+  const auto check = [&](const char* name, std::string_view begins) {
+    const auto info = files().info(path(name));
+    throwUnlessOk(info, "looking at", path(name));
+    if (!info.value.exists) return;
+    std::string text;
+    if (!info.value.directory) {
+      auto file = files().open(path(name), OpenMode::Read);
+      throwUnlessOk(file, "opening", path(name));
+      text = readSmall(*file.value);
+      if (text.empty() || (!begins.empty() && text.starts_with(begins))) return;
+      // A page that a creation left behind: its bytes are of no use to anybody.
+      if (std::string_view(name) == "PAGE" && info.value.size == SharedPage::kSize) return;
+    }
+    throw ConfigurationError(fmt::format(
+        "{}: is not Penstock's, though a state directory has a file of this name{}; choose "
+        "another directory, or move it away",
+        path(name), text.empty() ? "" : fmt::format(" (it begins {:?})", text.substr(0, 40))));
+  };
+  check("PRESENCE", "pid ");
+  check("APPEND", "");
+  check("PAGE", "");
+  check("CLEANER", "");
+  check("JOURNAL", "penstock journal ");
+}
+
 void JournalCore::writePresence(const char* mode) {
   std::array<char, 256> host{};
   (void)::gethostname(host.data(), host.size() - 1);
@@ -144,6 +199,7 @@ void JournalCore::open() {
         "a local directory, or set allowNetworkFileSystem",
         directory_, info.value.networkKind));
   }
+  refuseForeignFiles();
   auto presence = files().open(path("PRESENCE"), OpenMode::ReadWriteCreate);
   throwUnlessOk(presence, "opening", path("PRESENCE"));
   presence_ = std::move(presence.value);
@@ -174,12 +230,14 @@ void JournalCore::lockPresence() {
       }
       page().bootHash.store(0);  // nobody joins a recovery that did not end
       if (!shared()) forgetPage();
-      writePresence(shared() ? "shared" : "exclusive");
+      const char* mode = shared() ? "shared" : "exclusive";
       bool others = false;
       const auto segments = listSegments(others);
       if (segments.empty()) {
         create();
+        writePresence(mode);  // not before: refuseForeignFiles
       } else {
+        writePresence(mode);
         recover(segments.back());
       }
       page().bootHash.store(boot);
@@ -247,9 +305,9 @@ std::vector<std::uint64_t> JournalCore::listSegments(bool& others) {
   std::vector<std::uint64_t> segments;
   others = false;
   for (const std::string& name : names.value) {
-    if (const auto number = numberIn(name, "segment-", segmentSuffix, 10)) {
+    if (const auto number = numberOf(name, FileKind::Segment)) {
       segments.push_back(*number);
-    } else if (name == "JOURNAL" || isDurable(name)) {
+    } else if (name == "JOURNAL" || ownName(name)) {
       others = true;
     }
   }
@@ -600,12 +658,11 @@ void JournalCore::removeLeftovers() {
   const auto names = files().list(directory_);
   if (!names.ok()) return;
   for (const std::string& name : names.value) {
-    constexpr std::string_view unfinished = ".tmp";
-    const bool tmp = name.ends_with(unfinished);
-    const std::string of = tmp ? name.substr(0, name.size() - unfinished.size()) : name;
-    if ((isDurable(of) || (tmp && of == "JOURNAL")) && !wanted.contains(path(name))) {
-      (void)files().remove(path(name));
-    }
+    const bool unfinished = name.ends_with(temporarySuffix);
+    const std::string finished =
+        unfinished ? name.substr(0, name.size() - temporarySuffix.size()) : name;
+    const bool ours = ownName(finished) || (unfinished && finished == "JOURNAL");
+    if (ours && !wanted.contains(path(name))) (void)files().remove(path(name));
   }
 }
 
