@@ -7,6 +7,7 @@
 // Counts the records of a topic by key (those without one by value), exactly, however often it is
 // killed: counts and the position behind what was counted are written as one batch, so a restart
 // finds both or neither. Shows what Application does for you.
+#include <penstock/exit_code.h>
 #include <penstock/state/local_file_storage.h>
 #include <penstock/streaming_client.h>
 #include <signal.h>
@@ -107,7 +108,11 @@ int main(int argc, char** argv) {
   app.add_option("--input", topic, "topic to count")->required();
   app.add_option("--state", directory, "directory of the counts")->capture_default_str();
   app.add_flag("--until-end", untilEnd, "end at the end that the topic had at the start");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
 
   struct sigaction action {};
   action.sa_handler = [](int) { stopping = true; };
@@ -120,6 +125,6 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "counter: %s\n", error.what());
-    return 1;
+    return penstock::exitCode(error);
   }
 }

@@ -14,7 +14,8 @@ TEST(LocalStorageSample, GoesOnWhereItWas) {
   const TemporaryDirectory directory;
   const std::string program = buildDirectory() + "/samples/local_storage";
   const std::string values =
-      "123 1.23 1.23 3 bytes false\nKEY6 there: false\nkeys: KEY1 KEY2 KEY3 KEY4 KEY5 runs\n";
+      "KEY1 there: true\n123 1.23 1.23 3 bytes false\nkeys: KEY1 KEY2 KEY3 KEY4 KEY5\n"
+      "KEY2 there: false\n456 4.56\nkeys: KEY1 KEY3\n";
 
   const Finished first = runProgram({program}, "", {"PENSTOCK_STATE_DIR=" + directory.path()});
   EXPECT_EQ(first.exitCode, 0) << first.err;
@@ -22,13 +23,13 @@ TEST(LocalStorageSample, GoesOnWhereItWas) {
 
   const Finished second = runProgram({program}, "", {"PENSTOCK_STATE_DIR=" + directory.path()});
   EXPECT_EQ(second.exitCode, 0) << second.err;
-  EXPECT_EQ(second.out, "run 2\nKEY3 from last time: 1.23\n" + values);
+  EXPECT_EQ(second.out, "run 2\nKEY3 from last time: 7.89\n" + values);
 }
 
 TEST(LocalStorageSample, SaysWhatIsWrongWithItsDirectory) {
   const Finished run = runProgram({buildDirectory() + "/samples/local_storage"}, "",
                                   {"PENSTOCK_STATE_DIR=/dev/null/state"});
-  EXPECT_EQ(run.exitCode, 1);
+  EXPECT_EQ(run.exitCode, 2);
   EXPECT_NE(run.err.find("/dev/null"), std::string::npos) << run.err;
 }
 

@@ -3,6 +3,7 @@
 // Goal: the sample `counter` counts exactly however often it is killed, because counts and
 // position are one batch.
 #include <gtest/gtest.h>
+#include <penstock/state/local_file_storage.h>
 #include <penstock/streaming_client.h>
 
 #include <csignal>
@@ -14,6 +15,7 @@
 #include "support/counter_kills.h"
 #include "support/subprocess.h"
 #include "support/temporary_directory.h"
+#include "support/test_seed.h"
 
 namespace penstock {
 namespace {
@@ -21,8 +23,7 @@ namespace {
 using testing::TemporaryDirectory;
 
 TEST(Counter, CountsExactlyOverKills) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE("seed " + std::to_string(seed));
+  const unsigned seed = testing::testSeed();
   const TemporaryDirectory directory;
   const StreamingClient client(directory / "topics");
   client.createTopic("t", {.partitions = 3});
@@ -69,8 +70,33 @@ TEST(Counter, RefusesATopicThatIsNotThere) {
   const testing::Finished finished = testing::runProgram(
       {testing::buildDirectory() + "/samples/counter", "--broker", directory / "topics", "--input",
        "t", "--state", directory / "state", "--until-end"});
-  EXPECT_EQ(finished.exitCode, 1);
+  EXPECT_EQ(finished.exitCode, 2);
   EXPECT_NE(finished.err.find("there is no topic 't'"), std::string::npos) << finished.err;
+}
+
+TEST(Counter, EndsWithTheCodeOfItsError) {
+  const std::string counter = testing::buildDirectory() + "/samples/counter";
+  for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{
+           {counter, "--input", "t"},
+           {counter, "--broker", "file:///tmp", "--no-such-option"},
+           {counter, "--broker", "mqtt://host", "--input", "t"},
+           {counter, "--broker", "file:///dev/null/topics", "--input", "t"}}) {
+    const TemporaryDirectory directory;
+    const testing::Finished finished =
+        testing::runProgram(wrong, "", {"PENSTOCK_STATE_DIR=" + (directory / "state")});
+    EXPECT_EQ(finished.exitCode, 2) << finished.err;
+    EXPECT_NE(finished.err, "");
+  }
+  EXPECT_EQ(testing::runProgram({counter, "--help"}).exitCode, 0);
+
+  // its directory is held by another process: passing
+  const TemporaryDirectory directory;
+  const state::LocalFileStorage held(directory / "state");
+  const testing::Finished finished =
+      testing::runProgram({counter, "--broker", directory / "topics", "--input", "t", "--state",
+                           directory / "state"});
+  EXPECT_EQ(finished.exitCode, 4);
+  EXPECT_NE(finished.err.find("is in use by pid"), std::string::npos) << finished.err;
 }
 
 TEST(Counter, RefusesCountsOfATopicThatWasMadeAnew) {
