@@ -61,15 +61,19 @@ class Registry {
  private:
   Registry() {
     // A bad variable must not end the program from within a log call: the default is used, and
-    // says so.
-    LogFormat format = LogFormat::Text;
+    // says so. An Application refuses to start with it.
     std::string complaint;
-    try {
-      format = parseLogFormat(environmentOr("PENSTOCK_LOG_FORMAT", "text"));
-      level = parseLogLevel(environmentOr("PENSTOCK_LOG_LEVEL", "info"));
-    } catch (const Error& error) {
-      complaint = error.what();
-    }
+    const auto read = [&](const char* variable, const char* otherwise, auto parse) {
+      try {
+        return parse(environmentOr(variable, otherwise));
+      } catch (const Error& error) {
+        complaint += fmt::format("{}environment variable {}: {}; taken as {}",
+                                 complaint.empty() ? "" : "; ", variable, error.what(), otherwise);
+        return parse(otherwise);
+      }
+    };
+    const LogFormat format = read("PENSTOCK_LOG_FORMAT", "text", parseLogFormat);
+    level = read("PENSTOCK_LOG_LEVEL", "info", parseLogLevel);
     sink_ = std::make_shared<const LogSink>(standardErrorSink(format));
     if (!complaint.empty()) {
       (*sink_)(LogEvent{LogLevel::Warning,

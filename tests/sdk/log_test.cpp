@@ -3,6 +3,7 @@
 #include <penstock/error.h>
 #include <penstock/log.h>
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <vector>
@@ -69,6 +70,20 @@ TEST_F(Log, UnknownNamesAreRefused) {
   EXPECT_THROW((void)parseLogFormat("xml"), ConfigurationError);
   EXPECT_EQ(parseLogLevel("debug"), LogLevel::Debug);
   EXPECT_EQ(parseLogFormat("json"), LogFormat::JsonLines);
+}
+
+// The variables are read once, so a program of its own is needed.
+TEST(LogDeathTest, ABadVariableIsNamedAndItsDefaultUsed) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto talk = [] {
+    ::setenv("PENSTOCK_LOG_LEVEL", "loud", 1);
+    ::setenv("PENSTOCK_LOG_FORMAT", "xml", 1);
+    log(LogLevel::Info, "file", "heard");
+    std::exit(0);
+  };
+  EXPECT_EXIT(talk(), ::testing::ExitedWithCode(0),
+              "WARNING log: .*PENSTOCK_LOG_FORMAT: 'xml' is no log format.*taken as text.*"
+              "PENSTOCK_LOG_LEVEL: 'loud' is no log level.*taken as info");
 }
 
 }  // namespace

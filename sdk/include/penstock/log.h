@@ -44,7 +44,8 @@ using LogSink = std::function<void(const LogEvent&)>;
 
 /// Replaces the sink for the whole process; an empty one silences the library. Without a call
 /// events go to standard error, at the level `$PENSTOCK_LOG_LEVEL` (debug, info, warning, error;
-/// default info) in the format `$PENSTOCK_LOG_FORMAT` (text, json; default text).
+/// default info) in the format `$PENSTOCK_LOG_FORMAT` (text, json; default text). Other values are
+/// refused by an Application; else they are said in the log and the defaults used.
 ///
 /// Threads: safe from any thread. A call of the old sink may still be under way on return.
 void setLogSink(LogSink sink);

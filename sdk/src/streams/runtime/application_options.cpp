@@ -87,6 +87,9 @@ void checkRange(std::string_view option, std::int64_t value, std::int64_t least,
 
 void checkOptions(const ApplicationOptions& options) {
   constexpr std::int64_t dayMs = 86'400'000;
+  // No options of ours, but a mistake in them is worth as much: the log itself may only warn.
+  (void)detail::environmentChoice("PENSTOCK_LOG_LEVEL", "debug|info|warning|error", 0);
+  (void)detail::environmentChoice("PENSTOCK_LOG_FORMAT", "text|json", 0);
   if (options.id.empty()) {
     refuse("id",
            "an application needs an id, the name of its group and of its internal topics "

@@ -99,6 +99,23 @@ TEST(ApplicationOptionsTest, BadVariableIsNamedWithItsValueAndWhatItMayBe) {
   EXPECT_THAT(message("PENSTOCK_UNTIL_END", "maybe"), HasSubstr("PENSTOCK_UNTIL_END"));
 }
 
+TEST(ApplicationOptionsTest, BadVariablesOfTheLogAreRefusedAtStart) {
+  const ApplicationOptions good{.id = "a", .broker = "b"};
+  {
+    const Variable level("PENSTOCK_LOG_LEVEL", "loud");
+    EXPECT_THAT(refusal(good), AllOf(HasSubstr("PENSTOCK_LOG_LEVEL=\"loud\""),
+                                     HasSubstr("debug/info/warning/error")));
+  }
+  {
+    const Variable format("PENSTOCK_LOG_FORMAT", "xml");
+    EXPECT_THAT(refusal(good),
+                AllOf(HasSubstr("PENSTOCK_LOG_FORMAT=\"xml\""), HasSubstr("text/json")));
+  }
+  const Variable level("PENSTOCK_LOG_LEVEL", "warning");
+  const Variable format("PENSTOCK_LOG_FORMAT", "json");
+  EXPECT_EQ(refusal(good), "accepted");
+}
+
 TEST(ApplicationOptionsTest, NonsenseIsRefusedByName) {
   const ApplicationOptions good{.id = "a", .broker = "b"};
   EXPECT_EQ(refusal(good), "accepted");
