@@ -10,6 +10,8 @@
 #include <random>
 #include <vector>
 
+#include "support/test_seed.h"
+
 namespace penstock::file {
 namespace {
 
@@ -120,9 +122,7 @@ TEST(RecordCodec, MalformedBytesAreRefusedByName) {
 }
 
 TEST(RecordCodec, RandomRecordsRoundTripAndRandomDamageNeverEscapes) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  std::mt19937 random(testing::testSeed());
   const auto text = [&] {
     std::string result(random() % (random() % 8 == 0 ? 300 : 20), '\0');
     for (char& c : result) c = static_cast<char>(random());

@@ -26,7 +26,10 @@
 #include <thread>
 
 #include "penstock/state/cereal.h"
+#include "tests/support/full_disk.h"
+#include "tests/support/sim_fs.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/test_seed.h"
 
 namespace shop {
 
@@ -583,9 +586,7 @@ TEST_F(LocalFileStorageTest, SharedProcessesSeeEachOther) {
 // L9
 
 TEST_F(LocalFileStorageTest, KillLeavesEachKeyOldOrNewAndNothingConfirmedIsLost) {
-  const std::uint64_t seed = std::random_device{}();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937_64 random(seed);
+  std::mt19937_64 random(penstock::testing::testSeed());
   std::uint32_t confirmed = 0;
   for (int kill = 0; kill < 20; ++kill) {
     Child writer([&](const Child& self) {
@@ -616,6 +617,48 @@ TEST_F(LocalFileStorageTest, KillLeavesEachKeyOldOrNewAndNothingConfirmedIsLost)
     ASSERT_LE(count, confirmed + 1);
     ASSERT_EQ(storage.getString("twin"), std::string(count % 5000, 'x') + std::to_string(count));
     confirmed = count;
+  }
+}
+
+// The same at every operation on the disk, on the simulated one.
+TEST_F(LocalFileStorageTest, KillAtEveryWritePointLeavesEachKeyOldOrNew) {
+  using testsupport::SimFs;
+  const std::string large(20'000, 'x');
+  const auto write = [&](LocalFileStorage& storage, int number, int& confirmed) {
+    storage.set("one", number);
+    Batch batch = storage.batch();
+    batch.set("two", number);
+    batch.set("large", large + std::to_string(number));
+    storage.write(batch);
+    confirmed = number;
+  };
+  for (std::uint64_t point = 1;; ++point) {
+    SimFs machine(point);
+    int confirmed = 0;
+    {
+      const auto process = machine.startProcess();
+      try {
+        machine.crashAfterOperation(point);
+        LocalFileStorage storage("/state", {}, process->environment());
+        for (int number = 1; number <= 3; ++number) write(storage, number, confirmed);
+      } catch (const Error&) {
+      }
+      process->kill();
+    }
+    const bool atTheEnd = !machine.crashed();
+    machine.crash(point, testsupport::Damage::RandomSubset);
+    const auto process = machine.startProcess();
+    LocalFileStorage storage("/state", {}, process->environment());
+    const int one = storage.getOr("one", 0);
+    const int two = storage.getOr("two", 0);
+    ASSERT_TRUE(one == confirmed || one == confirmed + 1) << point << ": " << one;
+    ASSERT_TRUE(two == confirmed || two == one) << point << ": " << two << " beside " << one;
+    ASSERT_EQ(storage.getOr<std::string>("large", ""), two == 0 ? "" : large + std::to_string(two));
+    if (atTheEnd) {
+      ASSERT_EQ(confirmed, 3);
+      ASSERT_GT(point, 15U);
+      break;
+    }
   }
 }
 
@@ -687,6 +730,46 @@ TEST_F(LocalFileStorageTest, ARemovedKeyDoesNotComeBack) {
     EXPECT_FALSE(storage.containsKey("key"));
   }
   EXPECT_FALSE(open().containsKey("key"));
+}
+
+TEST_F(LocalFileStorageTest, ABinaryChangedInPlaceAndSetAgainIsWritten) {
+  Binary bytes = pattern(10);
+  {
+    LocalFileStorage storage = open();
+    storage.set("key", bytes);
+    bytes[3] ^= std::byte{1};
+    EXPECT_NE(storage.getBinary("key"), bytes) << "what is stored is a copy";
+    storage.set("key", bytes);
+  }
+  EXPECT_EQ(open().getBinary("key"), bytes);
+}
+
+TEST_F(LocalFileStorageTest, WritesAreSeenBeforeTheyAreSynced) {
+  LocalFileStorageOptions options;
+  options.durability = Durability::Buffered;
+  options.syncInterval = std::chrono::hours(1);
+  LocalFileStorage storage = open(options);
+  storage.set("key", 1);
+  EXPECT_EQ(storage.getLong("key"), 1);
+  storage.remove("key");
+  EXPECT_FALSE(storage.containsKey("key"));
+}
+
+// Input positions lie in the batch of what was made of the input.
+TEST_F(LocalFileStorageTest, AFailedWriteKeepsThePositionBackToo) {
+  LocalFileStorage storage = open();
+  Batch batch = storage.batch();
+  batch.set("sum", std::string(1000, '1'));
+  batch.set("position", 1);
+  storage.write(batch);
+  {
+    const penstock::testing::FullDisk full(4096);
+    batch.set("sum", std::string(5000, '2'));
+    batch.set("position", 2);
+    EXPECT_THROW(storage.write(batch), DiskFull);
+  }
+  EXPECT_EQ(storage.getLong("position"), 1);
+  EXPECT_EQ(storage.getString("sum"), std::string(1000, '1'));
 }
 
 // update and write
@@ -972,9 +1055,7 @@ TEST_F(LocalFileStorageTest, AsyncSetsOfOneThreadKeepTheirOrder) {
 
 // What a program sees is what a map would hold, also over reopening.
 TEST_F(LocalFileStorageTest, BehavesAsAMap) {
-  const std::uint64_t seed = std::random_device{}();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937_64 random(seed);
+  std::mt19937_64 random(penstock::testing::testSeed());
   LocalFileStorageOptions options;
   options.durability = Durability::Buffered;
   std::map<std::string, std::int64_t> expected;

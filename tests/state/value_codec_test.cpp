@@ -12,6 +12,7 @@
 
 #include "penstock/state/cereal.h"
 #include "penstock/state/errors.h"
+#include "tests/support/test_seed.h"
 
 namespace shop {
 
@@ -219,9 +220,7 @@ static_assert(Readable<shop::Order> && Readable<Value> && Storable<Value::Map>);
 
 // Whatever the bytes, decoding ends, and takes memory in proportion to them.
 TEST(ValueCodec, AnyBytesAreReadOrRefused) {
-  const std::uint64_t seed = std::random_device{}();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937_64 random(seed);
+  std::mt19937_64 random(penstock::testing::testSeed());
   const std::vector<std::string> good = {
       encoded(Value(Value::List{1, "a", ValueMap{{"k", 2.5}, {"l", Value::List{true}}}})),
       encoded(shop::Order{17, {"nut", "bolt"}, {1.5, 2.5}})};

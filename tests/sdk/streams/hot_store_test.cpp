@@ -12,6 +12,7 @@
 
 #include "penstock/key_value_store.h"
 #include "streams/task_store.h"
+#include "support/test_seed.h"
 
 namespace penstock {
 namespace {
@@ -25,12 +26,10 @@ struct Entry {
 
 // Goal: the table is a map. Method: random operations against std::map, with hashes squeezed
 // into few homes so that long probe chains, wrap-around and back-shifts are common.
-class HotTableTest : public testing::TestWithParam<std::uint64_t> {};
+class HotTableTest : public ::testing::TestWithParam<std::uint64_t> {};
 
 TEST_P(HotTableTest, AgreesWithStdMap) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  std::mt19937 random(testing::testSeed());
   const auto hashOf = [](std::uint64_t key) {
     return detail::hashKey(key) | ~GetParam();  // mask: fewer distinct homes, all near the end
   };
@@ -57,7 +56,7 @@ TEST_P(HotTableTest, AgreesWithStdMap) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Hashes, HotTableTest,
-                         testing::Values(~0ULL,                  // as they are
+                         ::testing::Values(~0ULL,                  // as they are
                                          0x0fffffffffffffffULL,  // homes in the last 16th
                                          0x00000003ffffffffULL   // four hashes for all keys
                                          ));
@@ -107,7 +106,7 @@ class CountingStore final : public streams::TaskStore {
 using Store =
     detail::SerdeHotStore<std::string, std::int64_t, Serde<std::string>, Serde<std::int64_t>>;
 
-class HotStoreTest : public testing::Test {
+class HotStoreTest : public ::testing::Test {
  protected:
   HotStoreTest() { reopen(); }
 
@@ -265,9 +264,7 @@ TEST_F(HotStoreTest, StoredBytesOfAnotherTypeAreAnErrorOfTheState) {
 
 // Goal: hot state with commits and aborts is a map. Method: random operations, seeded.
 TEST_F(HotStoreTest, AgreesWithStdMapOverCommitsAbortsAndRestarts) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  std::mt19937 random(testing::testSeed());
   std::map<std::string, std::int64_t> now;
   std::map<std::string, std::int64_t> committed;
   for (int step = 0; step < 20000; ++step) {

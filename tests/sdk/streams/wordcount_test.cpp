@@ -8,6 +8,8 @@
 #include <random>
 #include <string>
 
+#include "support/test_seed.h"
+
 namespace penstock {
 namespace {
 
@@ -39,9 +41,7 @@ TEST(WordcountTest, CountsAreBigEndianInt64KeyedByTheWord) {
 
 // Kills at random points between commits; the last count of each word must be exact.
 TEST(WordcountTest, CrashesLoseAndRepeatNothing) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
+  std::mt19937 random(testing::testSeed());
   Application app({.id = "wordcount"});
   wordcountTopology(app, "lines", "counts");
   TestDriver driver(app, {.partitions = 2, .commitAtOnce = false});
