@@ -14,7 +14,8 @@ void throwIoError(int error, std::string_view doing, const std::string& path) {
   const std::string reason = std::generic_category().message(error);
   if (isDiskFull(error)) {
     throw DiskFull(fmt::format("{} {}: {}; nothing was written, it works again once there is space",
-                               doing, path, reason));
+                               doing, path, reason),
+                   error, path);
   }
   const char* advice = "";
   if (error == EACCES || error == EPERM) {
@@ -24,7 +25,7 @@ void throwIoError(int error, std::string_view doing, const std::string& path) {
   } else if (error == ENOTDIR || error == EISDIR) {
     advice = "; a file and a directory are in each other's place";
   }
-  throw IoError(error, fmt::format("{} {}: {}{}", doing, path, reason, advice));
+  throw IoError(error, fmt::format("{} {}: {}{}", doing, path, reason, advice), path);
 }
 
 }  // namespace penstock::state

@@ -97,10 +97,11 @@ class Engines {
     const auto info = environment.files->info(directory);
     throwUnlessOk(info, "looking at the state directory", directory);
     if (!info.value.exists) {
-      throw IoError(ENOENT, directory + ": no such directory, and creating it was not allowed");
+      throw IoError(ENOENT, directory + ": no such directory, and creating it was not allowed",
+                      directory);
     }
     if (!info.value.directory) {
-      throw IoError(ENOTDIR, directory + ": is a file; give a directory for the state");
+      throw IoError(ENOTDIR, directory + ": is a file; give a directory for the state", directory);
     }
     return info.value;
   }

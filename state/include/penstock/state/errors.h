@@ -2,6 +2,7 @@
 #pragma once
 
 #include <penstock/error.h>
+#include <cerrno>
 #include <cstdint>
 #include <string>
 
@@ -61,18 +62,27 @@ class Fenced : public Error {
 /// there is space.
 class DiskFull : public Error {
  public:
-  explicit DiskFull(const std::string& message) : Error(ErrorCode::Retry, message) {}
+  explicit DiskFull(const std::string& message, int error = ENOSPC, const std::string& file = {})
+      : Error(ErrorCode::Retry, message), error_(error), file_(file) {}
+  [[nodiscard]] int osError() const noexcept { return error_; }
+  [[nodiscard]] const std::string& file() const noexcept { return file_; }  // or "": not known
+
+ private:
+  int error_;
+  std::string file_;
 };
 
 /// A failed call of the operating system, with its errno text.
 class IoError : public Error {
  public:
-  IoError(int error, const std::string& message)
-      : Error(ErrorCode::FixConfiguration, message), error_(error) {}
+  IoError(int error, const std::string& message, const std::string& file = {})
+      : Error(ErrorCode::FixConfiguration, message), error_(error), file_(file) {}
   [[nodiscard]] int osError() const noexcept { return error_; }
+  [[nodiscard]] const std::string& file() const noexcept { return file_; }  // or directory, or ""
 
  private:
   int error_;
+  std::string file_;
 };
 
 /// A sync failed earlier, so nothing written since is known to be on disk: the journal accepts
