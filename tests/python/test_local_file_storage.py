@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """LocalFileStorage from Python. What the C++ tests prove of the store is not proved again."""
 
+import ast
 import asyncio
+import errno
 import inspect
 import math
 import os
 import pathlib
+import resource
 import runpy
 import subprocess
 import sys
@@ -257,6 +260,15 @@ def test_options(tmp_path):
         assert storage.getAllKeys() == ["key"]
 
 
+def test_values_are_copies(storage):
+    storage["key"] = [1]
+    read = storage["key"]
+    read.append(2)
+    assert storage["key"] == [1]
+    storage["key"] = read
+    assert storage["key"] == [1, 2]
+
+
 def test_counter_survives_kill_9(tmp_path):
     confirmed = 0
     for kill in range(5):
@@ -277,15 +289,117 @@ def test_counter_survives_kill_9(tmp_path):
             assert storage.get("count") in (confirmed, confirmed + 1)
 
 
-def test_stub_names_what_the_module_has():
-    stub = (pathlib.Path(penstock.__file__).parent / "_core.pyi").read_text()
-    for name, thing in inspect.getmembers(_core):
-        if name.startswith("_"):
-            continue
-        assert f"class {name}" in stub
+def test_os_errors_carry_errno_and_filename(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(penstock.IoError, match="is a file") as raised:
+        LocalFileStorage(file)
+    assert isinstance(raised.value, OSError)
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOTDIR, str(file))
+    assert file.read_text() == "mine"
+
+    with LocalFileStorage(tmp_path / "state") as storage:
+        storage.set("key", 1)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # as a full disk
+        try:
+            for write in (storage.set, lambda *what: storage.setAsync(*what).result()):
+                with pytest.raises(penstock.DiskFull, match="once there is space") as raised:
+                    write("large", b"x" * 5000)
+                assert raised.value.errno == errno.EFBIG
+                assert raised.value.filename.startswith(str(tmp_path / "state" / "segment-"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        storage.set("large", b"x" * 5000)
+        assert len(storage) == 2
+
+
+# a disk whose syncs take a second
+SLOW_SYNC = """
+#include <poll.h>
+#include <unistd.h>
+int fdatasync(int fd) { poll(0, 0, 1000); return fsync(fd); }
+"""
+
+ENDING = """
+import sys, threading, time
+from penstock.state import LocalFileStorage
+
+storage = LocalFileStorage(sys.argv[1], durability="buffered", sync_interval=3600)
+storage.set("key", 1)
+began, ended, tenths = time.monotonic(), None, set()
+def step():
+    while ended is None:
+        tenths.add(int((time.monotonic() - began) * 10))
+thread = threading.Thread(target=step)
+thread.start()
+began = time.monotonic()
+ENDED
+ended = time.monotonic()
+assert ended - began >= 1, "the sync was not slow"
+assert len(tenths & set(range(1, 9))) >= 4, "the other thread stood still"
+"""
+
+
+@pytest.mark.parametrize("ending", ["del storage", "storage = None", "storage.close()"])
+def test_other_threads_run_while_a_storage_syncs_at_its_end(tmp_path, ending):
+    (tmp_path / "slow.c").write_text(SLOW_SYNC)
+    library = tmp_path / "slow.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "slow.c"], check=True)
+    subprocess.run(
+        [sys.executable, "-c", ENDING.replace("ENDED", ending), tmp_path / "state"],
+        check=True,
+        timeout=60,
+        env={**os.environ, "LD_PRELOAD": str(library)},
+    )
+
+
+def arguments_of(function):
+    """[(name, kind, default)] of a parsed function, without self, which pybind11 types."""
+    spec = function.args
+    positional = [*spec.posonlyargs, *spec.args]
+    defaults = [None] * (len(positional) - len(spec.defaults)) + spec.defaults
+    found = [(arg.arg, "positional", default) for arg, default in zip(positional, defaults)]
+    found += [(arg.arg, "keyword", value) for arg, value in zip(spec.kwonlyargs, spec.kw_defaults)]
+    return [(n, kind, default and ast.unparse(default)) for n, kind, default in found[1:]]
+
+
+def parsed_signature(thing):
+    """The first line that pybind11 writes into a docstring: name(arguments) -> type."""
+    line = thing.__doc__.splitlines()[0]
+    return ast.parse(f"def {line}: ...").body[0]
+
+
+def test_stub_says_what_the_module_has():
+    stub = ast.parse((pathlib.Path(penstock.__file__).parent / "_core.pyi").read_text())
+    classes = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef)}
+    things = {n: t for n, t in inspect.getmembers(_core, inspect.isclass) if n[0] != "_"}
+    assert classes.keys() == things.keys()
+    assert {n for n, t in things.items() if issubclass(t, Exception)} <= set(penstock.__all__)
+    for name, thing in things.items():
         if issubclass(thing, Exception):
+            bases = [ast.unparse(base) for base in classes[name].bases]
+            assert bases == [base.__name__ for base in thing.__bases__], name
             continue
-        for method in vars(thing):
+        written = {node.name: node for node in classes[name].body}
+        has = {
+            method: value
+            for method, value in vars(thing).items()
+            if callable(value) or isinstance(value, property)
+        }
+        inherited = {"__new__", "__init__"} if "__init__" not in written else {"__new__"}
+        assert written.keys() == has.keys() - inherited - {"_pybind11_conduit_v1_"}, name
+        for method, node in written.items():
+            if isinstance(has[method], property):
+                assert [ast.unparse(d) for d in node.decorator_list] == ["property"], method
+                continue
+            signature = parsed_signature(has[method])
+            if signature.args.vararg:  # __exit__(*args): the stub may say more
+                continue
+            assert arguments_of(node) == arguments_of(signature), f"{name}.{method}"
+            told = ast.unparse(node.returns)
+            known = ast.unparse(signature.returns)
+            if told in ("None", "bool", "int", "str"):
+                assert known == told, f"{name}.{method}"
             if not method.startswith("_"):
-                assert f"def {method}(" in stub, f"{name}.{method}"
-                assert getattr(thing, method).__doc__, f"{name}.{method} is not explained"
+                assert "\n" in has[method].__doc__, f"{name}.{method} is not explained"

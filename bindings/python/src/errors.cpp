@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Every typed error is an exception of the same name; those that Python has a word for are that
-// too (KeyNotFound is a KeyError).
+// too (KeyNotFound is a KeyError). What is an OSError has its errno and filename.
 
 #include <penstock/state/errors.h>
 
@@ -18,6 +18,27 @@ void registerError(py::module_& module, const char* name, const char* doc,
   const py::object base = module.attr("Error");
   const py::object bases = builtin ? py::object(py::make_tuple(base, builtin)) : base;
   py::register_exception<Error>(module, name, bases).attr("__doc__") = doc;
+}
+
+/// Raises `error` as the class `name` of the module, with what an OSError knows besides its text.
+template <typename Error>
+void raiseOsError(const Error& error, const char* name) {
+  const py::object raised = py::module_::import("penstock._core").attr(name)(error.what());
+  raised.attr("errno") = error.osError();
+  if (!error.file().empty()) {
+    raised.attr("filename") = py::module_::import("os").attr("fsdecode")(py::bytes(error.file()));
+  }
+  PyErr_SetObject(py::type::of(raised).ptr(), raised.ptr());
+}
+
+void translateOsErrors(std::exception_ptr thrown) {
+  try {
+    if (thrown) std::rethrow_exception(thrown);
+  } catch (const state::DiskFull& error) {
+    raiseOsError(error, "DiskFull");
+  } catch (const state::IoError& error) {
+    raiseOsError(error, "IoError");
+  }
 }
 
 py::object builtin(const char* name) { return py::module_::import("builtins").attr(name); }
@@ -50,6 +71,7 @@ void registerErrors(py::module_& module) {
   registerError<DiskFull>(module, "DiskFull", "No space. Nothing was written.", builtin("OSError"));
   registerError<IoError>(module, "IoError", "A call of the operating system failed.",
                          builtin("OSError"));
+  py::register_exception_translator(&translateOsErrors);
   registerError<JournalFailed>(module, "JournalFailed",
                                "A sync failed earlier: close and open again to recover.");
   registerError<Closed>(module, "Closed", "The storage was closed, or is used in a forked child.");

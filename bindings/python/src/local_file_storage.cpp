@@ -26,6 +26,9 @@ using state::Value;
 class Storage {
  public:
   explicit Storage(LocalFileStorage storage) : storage_(std::move(storage)) {}
+  Storage(Storage&& other) noexcept : storage_(std::exchange(other.storage_, std::nullopt)) {}
+  Storage& operator=(Storage&&) = delete;
+  ~Storage() { close(); }
 
   // A handle of one's own: another thread may close this object while the GIL is released.
   [[nodiscard]] LocalFileStorage handle() const {
@@ -37,6 +40,7 @@ class Storage {
     return *storage_;
   }
   void close() {
+    if (!storage_) return;
     std::optional<LocalFileStorage> closing = std::exchange(storage_, std::nullopt);
     const py::gil_scoped_release unlocked;
     closing.reset();
@@ -45,6 +49,16 @@ class Storage {
  private:
   std::optional<LocalFileStorage> storage_;
 };
+
+/// What `work` does with the storage, the GIL released: also while the handle goes, which may be
+/// the last one and then syncs.
+template <typename Work>
+auto withoutGil(const Storage& self, Work&& work) {
+  LocalFileStorage handle = self.handle();
+  const py::gil_scoped_release unlocked;
+  LocalFileStorage last = std::move(handle);
+  return work(last);
+}
 
 /// A str argument as the bytes of a key.
 class Key {
@@ -117,8 +131,11 @@ auto withValue(const py::handle& object, Store&& store) {
 
 void set(const Storage& self, const py::handle& key, const py::handle& value) {
   const Key name(key);
-  LocalFileStorage storage = self.handle();
-  withValue(value, [&](const auto& stored) { storage.set(name, stored); });
+  LocalFileStorage handle = self.handle();
+  withValue(value, [&](const auto& stored) {
+    LocalFileStorage storage = std::move(handle);  // goes without the GIL
+    storage.set(name, stored);
+  });
 }
 
 py::object get(const Storage& self, const py::handle& key) {
@@ -136,21 +153,15 @@ bool containsKey(const Storage& self, const py::handle& key) {
 
 void remove(const Storage& self, const py::handle& key) {
   const Key name(key);
-  LocalFileStorage storage = self.handle();
-  const py::gil_scoped_release unlocked;
-  storage.remove(name);
+  withoutGil(self, [&](LocalFileStorage& storage) { storage.remove(name); });
 }
 
 void clear(const Storage& self) {
-  LocalFileStorage storage = self.handle();
-  const py::gil_scoped_release unlocked;
-  storage.clear();
+  withoutGil(self, [](LocalFileStorage& storage) { storage.clear(); });
 }
 
 void flush(const Storage& self) {
-  LocalFileStorage storage = self.handle();
-  const py::gil_scoped_release unlocked;
-  storage.flush();
+  withoutGil(self, [](LocalFileStorage& storage) { storage.flush(); });
 }
 
 py::object keys(const Storage& self, const py::handle& prefix) {
@@ -163,9 +174,8 @@ py::object getAllKeys(const Storage& self) { return keys(self, py::str()); }
 
 Storage subStorage(const Storage& self, const py::handle& name) {
   const Key key(name);
-  const LocalFileStorage storage = self.handle();
-  const py::gil_scoped_release unlocked;
-  return Storage(storage.subStorage(key));
+  return Storage(
+      withoutGil(self, [&](LocalFileStorage& storage) { return storage.subStorage(key); }));
 }
 
 // The twins. Whatever is wrong comes from the result, not from the call.
@@ -173,33 +183,30 @@ Storage subStorage(const Storage& self, const py::handle& name) {
 Pending setAsync(const Storage& self, const py::handle& key, const py::handle& value) {
   return Pending::of([&] {
     const Key name(key);
-    LocalFileStorage storage = self.handle();
-    return withValue(value, [&](const auto& stored) { return storage.setAsync(name, stored); });
+    LocalFileStorage handle = self.handle();
+    return withValue(value, [&](const auto& stored) {
+      LocalFileStorage storage = std::move(handle);  // goes without the GIL
+      return storage.setAsync(name, stored);
+    });
   });
 }
 
 Pending removeAsync(const Storage& self, const py::handle& key) {
   return Pending::of([&] {
     const Key name(key);
-    LocalFileStorage storage = self.handle();
-    const py::gil_scoped_release unlocked;
-    return storage.removeAsync(name);
+    return withoutGil(self, [&](LocalFileStorage& storage) { return storage.removeAsync(name); });
   });
 }
 
 Pending clearAsync(const Storage& self) {
   return Pending::of([&] {
-    LocalFileStorage storage = self.handle();
-    const py::gil_scoped_release unlocked;
-    return storage.clearAsync();
+    return withoutGil(self, [](LocalFileStorage& storage) { return storage.clearAsync(); });
   });
 }
 
 Pending flushAsync(const Storage& self) {
   return Pending::of([&] {
-    LocalFileStorage storage = self.handle();
-    const py::gil_scoped_release unlocked;
-    return storage.flushAsync();
+    return withoutGil(self, [](LocalFileStorage& storage) { return storage.flushAsync(); });
   });
 }
 
