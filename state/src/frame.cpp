@@ -52,8 +52,8 @@ FileHeader readFileHeader(std::string_view bytes, const std::string& path, FileK
   FileHeader header{};
   if (bytes.size() < sizeof(header)) {
     throw Corruption(path, bytes.size(),
-                     fmt::format("{}: ends after {} bytes, inside its file header; restore it from "
-                                 "a backup or run `penstock state verify`",
+                     fmt::format("{}: ends after {} bytes, inside its file header; restore the "
+                                 "directory from a backup",
                                  path, bytes.size()));
   }
   std::memcpy(&header, bytes.data(), sizeof(header));

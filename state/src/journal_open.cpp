@@ -482,9 +482,8 @@ void JournalCore::recover(std::uint64_t newest) {
           name, end,
           fmt::format("{}: the frame at offset {} (sequence {}) is damaged, and the frame at "
                       "offset {} says it was on disk: this is no torn write. Cutting here would "
-                      "lose {} bytes of acknowledged data. `penstock state verify {}` lists the "
-                      "damage, `penstock state repair` writes a repaired copy",
-                      name, end, expected, *proof, last + 1, directory_));
+                      "lose {} bytes of acknowledged data; restore the directory from a backup",
+                      name, end, expected, *proof, last + 1));
     }
     setTornAside(name, tail.substr(0, last + 1), expected);
   }

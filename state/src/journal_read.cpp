@@ -94,8 +94,8 @@ SegmentIndex JournalCore::rebuildIndex(const SealedFile& sealed, File& file,
       throw Corruption(name, at,
                        fmt::format("{}: the frame at offset {} (sequence {}) of a sealed segment "
                                    "is damaged; what stores and logs have only there cannot be "
-                                   "read. `penstock state verify {}` lists it",
-                                   name, at, sequence, directory_));
+                                   "read. Restore the directory from a backup",
+                                   name, at, sequence));
     }
     index.add(frame);
     chain = frame.header.checksum;
@@ -200,7 +200,7 @@ void JournalCore::readPieces(const FoundSection& section, std::span<char> into) 
           section.path, piece.offset,
           fmt::format(
               "{}: the section at offset {} ({} bytes, frame {}, {} {}, records {} to {}) is "
-              "damaged; it is not skipped. `penstock state verify` lists all damage",
+              "damaged; it is not skipped. Restore the directory from a backup",
               section.path, piece.offset, piece.length, piece.sequence,
               piece.kind == SectionKind::Log ? "log" : "store", piece.id, piece.base,
               piece.base + piece.count));

@@ -146,9 +146,8 @@ SnapshotReader::~SnapshotReader() {
 
 void SnapshotReader::damaged(std::uint64_t offset, const char* what) const {
   throw Corruption(path_, offset,
-                   fmt::format("{}: {} at offset {}; run `penstock state verify`, then restore a "
-                               "backup or `penstock state repair`",
-                               path_, what, offset));
+                   fmt::format("{}: {} at offset {}; restore the directory from a backup", path_,
+                               what, offset));
 }
 
 const char* SnapshotReader::block(std::size_t number) const {

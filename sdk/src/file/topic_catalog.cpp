@@ -44,7 +44,8 @@ Topic decode(const std::string& directory, std::string_view name, const std::str
       value.size() != head + std::size_t{count} * 4) {
     throw state::Corruption(directory, 0,
                             "the catalog entry of topic '" + std::string(name) + "' in " +
-                                directory + " is not readable; `penstock state verify`");
+                                directory +
+                                " is not readable; restore the directory from a backup");
   }
   Topic topic;
   topic.name = name;

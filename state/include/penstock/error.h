@@ -13,7 +13,7 @@ enum class ErrorCode : std::uint8_t {
   RestartTask = 2,       // the task or handle is finished; open it again
   FixConfiguration = 3,  // an option, address, name or permission is wrong
   FixData = 4,           // a record, key or value cannot be handled as given
-  RestoreState = 5,      // durable state is damaged or missing; `penstock state verify | repair`
+  RestoreState = 5,      // durable state is damaged or missing; restore its directory
   ReportBug = 6,         // a promise of Penstock's own was broken
 };
 

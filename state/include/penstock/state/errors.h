@@ -26,8 +26,8 @@ class InvalidArgument : public Error {
   explicit InvalidArgument(const std::string& message) : Error(ErrorCode::FixData, message) {}
 };
 
-/// Durable bytes that are not what was written. Nothing was changed; `penstock state verify`
-/// lists the damage, `penstock state repair` writes a repaired copy.
+/// Durable bytes that are not what was written. Nothing was changed: restore the directory from a
+/// backup.
 class Corruption : public Error {
  public:
   Corruption(const std::string& file, std::uint64_t offset, const std::string& message)
