@@ -3,11 +3,15 @@
 include(CMakePackageConfigHelpers)
 
 set(penstock_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/penstock)
+set(libraries penstock_state)
+if(PENSTOCK_SDK)
+  list(APPEND libraries penstock_sdk)
+endif()
 install(
-  TARGETS penstock_state penstock_sdk
+  TARGETS ${libraries}
   EXPORT penstockTargets
   FILE_SET HEADERS)
-if(TARGET penstock)
+if(PENSTOCK_COMMAND)
   set_target_properties(penstock PROPERTIES INSTALL_RPATH $ORIGIN/../${CMAKE_INSTALL_LIBDIR})
   install(TARGETS penstock)
 endif()
@@ -22,3 +26,4 @@ install(
   FILES ${PROJECT_BINARY_DIR}/penstockConfig.cmake ${PROJECT_BINARY_DIR}/penstockConfigVersion.cmake
         cmake/penstockDependencies.cmake
   DESTINATION ${penstock_cmake_dir})
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/penstock)
