@@ -13,6 +13,16 @@ die() {
   exit 1
 }
 
+# What an application would read from the caller's environment is not to change what ours does.
+for variable in "${!PENSTOCK_@}"; do
+  case "$variable" in
+    PENSTOCK_CACHE | PENSTOCK_FAULT_* | PENSTOCK_TEST_*) ;;
+    *) unset "$variable" ;;
+  esac
+done
+
+sections() { sed -n 's/^\[\(.*\)\]$/\1/p' "$root/scripts/packages.txt"; }
+
 # packages SECTION...: the names in these sections of packages.txt
 packages() {
   awk -v wanted=" $* " '
@@ -45,7 +55,8 @@ ensure_packages() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
       --no-install-recommends -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 $missing; } 2>&1 |
     tee "$log" | awk '
-      / newly installed/ { total = $3; print "   " total " packages to fetch and unpack" }
+      /^Get:/ && ++got % 20 == 0 { print "   downloaded " got (total ? " of " total : " lists") }
+      / newly installed/ { got = 0; total = $3; print "   " total " packages to fetch and unpack" }
       /^Unpacking/ && ++unpacked % 20 == 0 { print "   unpacked " unpacked " of " total }
       /^Setting up/ && ++ready % 20 == 0 { print "   set up " ready " of " total }
       { fflush() }' >&2; then
