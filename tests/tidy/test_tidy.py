@@ -7,8 +7,12 @@ import pytest
 import tidy
 
 SPDX = "// SPDX-License-Identifier: Apache-2.0\n"
+SHELL = "#!/usr/bin/env bash\n# SPDX-License-Identifier: Apache-2.0\n"
 HEADER = SPDX + "#pragma once\n\n"
-README = "# Penstock\n\n- `state/` durable state\n- `sdk/` the client\n- `tests/` tests\n"
+README = (
+    "# Penstock\n\n- `state/` durable state\n- `sdk/` the client\n- `tests/` tests\n"
+    "- `scripts/` scripts\n- `docs/` [a page](docs/page.md#one-heading)\n"
+)
 
 GOOD = {
     "README.md": README,
@@ -20,6 +24,10 @@ GOOD = {
     + "#include <boost/unordered/unordered_flat_map.hpp>\n",
     "state/src/posix_file_system.cpp": SPDX
     + '#include <fcntl.h>\nint f() { return ::open("x", 0); }\n',
+    "docs/page.md": "# One `heading`\n\n[README](../README.md), `penstock topics list`\n",
+    "scripts/run": SHELL + "true  # <( ) would need /dev/fd\n",
+    "sdk/command/main.cpp": SPDX
+    + 'app.add_subcommand("topics");\nsubcommand(topics, arguments, "list");\n',
     "sdk/src/run.cpp": SPDX + '#include "penstock/error.h"\n',
     "tests/state/error_test.cpp": SPDX + "TEST(Error, SaysWhat) {}\n",
 }
@@ -34,15 +42,25 @@ BROKEN = [
     ("files_are_opened", "state/src/a.cpp", SPDX + 'auto f = fopen("x", "r");\n'),
     ("arrows_point", "state/src/a.cpp", SPDX + "#include <penstock/application.h>\n"),
     ("arrows_point", "sdk/src/a.cpp", SPDX + '#include "../../state/src/journal.h"\n'),
+    ("topics_know", "sdk/src/topics/a.cpp", SPDX + '#include "streams/topology.h"\n'),
+    ("libraries_stay", "sdk/src/a.cpp", SPDX + "#include <librdkafka/rdkafka.h>\n"),
+    ("libraries_stay", "sdk/src/a.cpp", SPDX + "#include <CLI/CLI.hpp>\n"),
+    ("scripts_need", "scripts/a", SHELL + "mapfile -t names < <(ls)\n"),
+    ("advice_names", "docs/a.md", "`penstock state verify`\n"),
+    ("advice_names", "sdk/src/a.cpp", SPDX + 'auto advice = "`penstock topics mend`";\n'),
+    ("links_lead", "docs/a.md", "[gone](gone.md)\n"),
+    ("links_lead", "docs/a.md", "[gone](../README.md#gone)\n"),
     ("public_types", "sdk/include/penstock/a.h", HEADER + "class Bare {\n};\n"),
     ("public_types", "sdk/include/penstock/a.h", HEADER + "/// Far away.\n\nstruct Bare {\n};\n"),
     ("public_types", "sdk/include/penstock/a.h", HEADER + "template <int N>\nclass Bare {\n};\n"),
     ("persisted_enums", "state/src/a.cpp", SPDX + "enum class Kind { A = 1, B };\n"),
     ("persisted_enums", "state/src/a.cpp", SPDX + "// Never renumber.\nenum class K {\n  A\n};\n"),
+    ("lines_are_short", "scripts/a", SHELL + "#" + "x" * 100 + "\n"),
     ("lines_are_short", "sdk/src/a.cpp", SPDX + "//" + "x" * 100 + "\n"),
     ("nothing_is_left", "docs.md", "TO" + "DO: write\n"),
     ("presets_hold", "CMakePresets.json", '{ "binaryDir": "/opt/build" }\n'),
     ("presets_hold", "CMakePresets.json", '{ "flags": "-I/opt/include" }\n'),
+    ("licence_stands", "scripts/a", "#!/bin/sh\ntrue\n"),
     ("licence_stands", "sdk/src/a.cpp", "int a;\n"),
     ("headers_guard", "sdk/src/a.h", SPDX + "int a();\n"),
     ("files_are_named", "sdk/src/aB.cpp", SPDX),
@@ -67,6 +85,7 @@ def plant(root: Path, files: dict[str, str]) -> None:
 
 def tree(root: Path) -> tidy.Tree:
     built = {"state/src/posix_file_system.cpp", "sdk/src/run.cpp", "tests/state/error_test.cpp"}
+    built |= {"sdk/command/main.cpp", "sdk/src/topics/a.cpp"}
     built |= {"state/src/a.cpp", "sdk/src/a.cpp", "sdk/src/aB.cpp", "tests/state/a_test.cpp"}
     return tidy.Tree(root, built)
 

@@ -13,13 +13,15 @@ import argparse
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterator
 
 CODE = (".cpp", ".h")
-SCRIPTED = (".py", ".sh", ".cmake", ".txt", ".in")
+SCRIPTED = (".py", ".cmake", ".txt", ".in")
 LINE_MAX = 100
 
 # C++ and C library headers have no folder and no extension, but for these.
@@ -27,6 +29,20 @@ STANDARD_WITH_EXTENSION = re.compile(r"^(std[a-z]+|sys/types)\.h$")
 
 # State's file seam: the only sources that may open files themselves.
 FILE_HOME = ("state/src/posix_file_system.cpp", "state/src/posix_file_system.h")
+
+
+# Who may include a library: what stands behind a seam of ours has one home.
+HOMES = {
+    "librdkafka/": ("sdk/src/kafka/", "tests/", "bench/"),
+    "CLI/": ("sdk/command/", "samples/", "tests/", "bench/"),
+    "spdlog/": ("sdk/src/log.cpp",),
+    "nlohmann/": ("state/src/value_json.cpp", "sdk/src/log.cpp", "sdk/command/", "tests/"),
+    "xxhash.h": ("state/src/", "tests/", "bench/"),
+    "zstd.h": ("state/src/", "tests/"),
+}
+
+# The fragment identifiers that GitHub gives headings: words in lower case, joined by dashes.
+NOT_IN_ANCHORS = re.compile(r"[^\w\- ]")
 
 
 @dataclass(frozen=True)
@@ -41,41 +57,53 @@ class Finding:
         return f"{self.path}:{self.line}: {self.text}"
 
 
+def walk(root: Path) -> Iterator[str]:
+    """Files that belong to the repository: those that git tracks or, in a copy without git, all but
+    build trees and hidden folders."""
+    listed = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True) \
+        if (root / ".git").exists() and shutil.which("git") else None  # fmt: skip
+    if listed and listed.stdout:
+        yield from listed.stdout.decode().rstrip("\0").split("\0")
+        return
+    for directory, names, files in os.walk(root):
+        relative = Path(directory).relative_to(root)
+        names[:] = [
+            name
+            for name in names
+            if name == ".ci"
+            or not (name.startswith(".") or name in ("__pycache__", "_skbuild"))
+            and not name.endswith(".egg-info")
+            and (relative.parts or name not in ("build", "dist"))
+        ]
+        yield from ((relative / name).as_posix() for name in files)
+
+
 class Tree:
-    """The repository's text files by path relative to its root; build trees and hidden folders
-    aside, so that it works without git."""
+    """The repository's text files by path relative to its root."""
 
     def __init__(self, root: Path, compiled: set[str] | None = None):
         self.root = root
         self.compiled = compiled  # sources in some target; None when not asked for
         self.files: dict[str, list[str]] = {}
-        self.folders = sorted(
-            entry.name
-            for entry in root.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".") and entry.name != "build"
-        )
-        for directory, names, files in os.walk(root):
-            relative = Path(directory).relative_to(root)
-            names[:] = [
-                name
-                for name in names
-                if name == ".ci"
-                or not (name.startswith(".") or name in ("__pycache__", "_skbuild"))
-                and not name.endswith(".egg-info")
-                and (relative.parts or name not in ("build", "dist"))
-            ]
-            for name in files:
-                try:
-                    text = (Path(directory) / name).read_text(encoding="utf-8")
-                except (UnicodeDecodeError, OSError):
-                    continue  # golden files and the like
-                self.files[(relative / name).as_posix()] = text.splitlines()
+        for path in walk(root):
+            try:
+                self.files[path] = (root / path).read_text(encoding="utf-8").splitlines()
+            except (UnicodeDecodeError, OSError):
+                continue  # golden files and the like; deleted, and git not told
+        tops = {path.split("/")[0] for path in self.files if "/" in path}
+        self.folders = sorted(name for name in tops if not name.startswith("."))
 
     def under(
         self, *prefixes: str, ends: tuple[str, ...] = CODE
     ) -> Iterator[tuple[str, list[str]]]:
         for path, lines in sorted(self.files.items()):
             if path.endswith(ends) and (not prefixes or path.startswith(prefixes)):
+                yield path, lines
+
+    def scripts(self) -> Iterator[tuple[str, list[str]]]:
+        """Shell scripts, with an extension or without."""
+        for path, lines in sorted(self.files.items()):
+            if lines and re.match(r"#!.*sh\b", lines[0]):
                 yield path, lines
 
     def search(
@@ -105,6 +133,8 @@ def sources_are_built(tree: Tree) -> Iterator[Finding]:
     for path, _ in tree.under("state/", "sdk/", "samples/", "tests/", "bench/", ends=(".cpp",)):
         if path.startswith("tests/consumer/") or path.endswith("_fuzz.cpp"):
             continue  # a project of its own, built by the consumer test; scripts/fuzz's
+        if path.startswith("bench/") and not any(one.startswith("bench/") for one in tree.compiled):
+            continue  # left out of this build: no Google Benchmark
         if path not in tree.compiled:
             yield Finding(path, 1, "is in no target; see the globs in its folder's CMakeLists.txt")
 
@@ -156,6 +186,69 @@ def arrows_point_one_way(tree: Tree) -> Iterator[Finding]:
 
 
 @rule
+def topics_know_no_streams(tree: Tree) -> Iterator[Finding]:
+    pattern = r'#\s*include\s*"(streams/[^"]*)"'
+    for path, number, match in tree.search(pattern, "sdk/src/topics/", "sdk/src/file/"):
+        yield Finding(path, number, f"topics include {match.group(1)}; streams stand on topics")
+
+
+@rule
+def libraries_stay_in_their_homes(tree: Tree) -> Iterator[Finding]:
+    include = r"#\s*include\s*<(" + "|".join(map(re.escape, HOMES)) + ")"
+    for path, number, match in tree.search(include):
+        homes = HOMES[match.group(1)]
+        if not path.startswith(homes):
+            yield Finding(path, number, f"{match.group(1)} outside {', '.join(homes)}")
+
+
+@rule
+def scripts_need_no_dev_fd(tree: Tree) -> Iterator[Finding]:
+    """`<( )` opens /dev/fd/N, which a bare chroot may lack."""
+    for path, lines in tree.scripts():
+        for number, line in enumerate(lines, 1):
+            if re.search(r"[<>]\(", re.sub(r"(^|\s)#.*", "", line)):
+                yield Finding(path, number, 'process substitution; use <<<"$(...)" or a pipe')
+
+
+@rule
+def advice_names_commands_that_exist(tree: Tree) -> Iterator[Finding]:
+    """`penstock WORD WORD` in backticks, in pages, comments and messages."""
+    known = re.compile(r'(?:add_subcommand\(|subcommand\(topics, arguments, *)\s*"(\w+)"')
+    source = "\n".join(
+        line for _, lines in tree.under("sdk/command/", ends=(".cpp",)) for line in lines
+    )
+    commands = set(known.findall(source))
+    for path, lines in tree.under(ends=CODE + (".md", ".py", ".pyi")):
+        if path.startswith("tests/tidy/"):
+            continue
+        for number, line in enumerate(lines, 1):
+            for words in re.findall(r"`penstock ([a-z]+) ([a-z]+)", line):
+                if not commands.issuperset(words):
+                    yield Finding(path, number, f"no command `penstock {' '.join(words)}`")
+
+
+@rule
+def links_lead_somewhere(tree: Tree) -> Iterator[Finding]:
+    """Of README and docs: to files and folders of the repository, and to headings."""
+    for path, lines in tree.under("README.md", "docs/", ends=(".md",)):
+        for number, line in enumerate(lines, 1):
+            for target in re.findall(r"\]\(([^)\s]+)\)", line):
+                if re.match(r"[a-z]+:", target):
+                    continue
+                name, _, anchor = target.partition("#")
+                place = os.path.normpath(f"{os.path.dirname(path) or '.'}/{name}") if name else path
+                folder = any(one.startswith(place + "/") for one in tree.files)
+                if place not in tree.files and not folder:
+                    yield Finding(path, number, f"{target} is not there")
+                elif anchor and anchor not in {
+                    NOT_IN_ANCHORS.sub("", heading.lstrip("# ").lower()).replace(" ", "-")
+                    for heading in tree.files.get(place, [])
+                    if heading.startswith("#")
+                }:
+                    yield Finding(path, number, f"{target}: no such heading")
+
+
+@rule
 def public_types_are_documented(tree: Tree) -> Iterator[Finding]:
     definition = re.compile(r"^(?:class|struct|enum class|enum struct|enum) (\w+)[^;]*$")
     space = re.compile(r"^namespace ([\w:]*)")
@@ -204,7 +297,7 @@ def persisted_enums_have_values(tree: Tree) -> Iterator[Finding]:
 
 @rule
 def lines_are_short(tree: Tree) -> Iterator[Finding]:
-    for path, lines in tree.under(ends=CODE + SCRIPTED):
+    for path, lines in sorted((*tree.under(ends=CODE + SCRIPTED), *tree.scripts())):
         if path == "LICENSE" or (path.endswith(".txt") and not path.endswith("CMakeLists.txt")):
             continue
         for number, line in enumerate(lines, 1):
@@ -232,7 +325,8 @@ def presets_hold_no_absolute_paths(tree: Tree) -> Iterator[Finding]:
 
 @rule
 def licence_stands_first(tree: Tree) -> Iterator[Finding]:
-    for path, lines in tree.under(ends=(".cpp", ".h", ".py", ".sh", ".cmake", "CMakeLists.txt")):
+    ends = (".cpp", ".h", ".py", ".cmake", "CMakeLists.txt")
+    for path, lines in sorted((*tree.under(ends=ends), *tree.scripts())):
         if not any("SPDX-License-Identifier: Apache-2.0" in line for line in lines[:2]):
             yield Finding(path, 1, "first line must be SPDX-License-Identifier: Apache-2.0")
 
