@@ -72,14 +72,15 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   std::shared_ptr<StreamsContext> context_;
   std::shared_ptr<state::Store> group_;
   state::Commit commit_;
-  std::unique_ptr<state::Claim> instance_;  // of this worker's number; before the consumer
-  std::unique_ptr<KafkaConsumer> consumer_;
-  std::unique_ptr<KafkaProducer> producer_;
+  std::unique_ptr<state::Claim> instance_;     // of this worker's number; before the consumer
   streams::TaskListener* listener_ = nullptr;  // during poll and close
   std::map<streams::TaskId, Task> tasks_;
   std::map<TopicPartition, Input*> bySource_;  // into tasks_
   std::size_t buffered_ = 0;                   // records taken and not fetched
   std::string encoded_;                        // kept for its buffer
+  // Behind what its listener uses: it gives up its partitions when it goes.
+  std::unique_ptr<KafkaConsumer> consumer_;
+  std::unique_ptr<KafkaProducer> producer_;
 };
 
 }  // namespace penstock::kafka
