@@ -41,9 +41,14 @@ void TopicConsumer::Impl::subscribe(const std::vector<std::string>& names) {
     if (listener.assigned) listener.assigned(partitions);
   };
   forward.revoked = [this](const std::vector<TopicPartition>& partitions) {
+    // Also after a commit that failed: what is somebody else's now is not committed later.
+    struct Forgetting {
+      Impl& impl;
+      const std::vector<TopicPartition>& partitions;
+      ~Forgetting() { impl.forget(partitions); }
+    } const forgetting{*this, partitions};
     if (running != nullptr) commitDone();
     if (listener.revoked) listener.revoked(partitions);
-    forget(partitions);
   };
   forward.lost = [this](const std::vector<TopicPartition>& partitions) {
     forget(partitions);
