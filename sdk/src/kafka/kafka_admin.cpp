@@ -191,25 +191,40 @@ TopicConfig KafkaAdmin::configOf(const std::string& name) {
 }
 
 std::optional<TopicDescription> KafkaAdmin::describeTopic(const std::string& name) {
-  topics::checkTopicName(name);
-  const std::int32_t partitions = client_.partitionsOf(name, settings_.timeout);
-  if (partitions < 0) return std::nullopt;
+  auto partitions = partitionOffsets(name);
+  if (!partitions) return std::nullopt;
   TopicDescription description;
   description.name = name;
   description.config = configOf(name);
-  description.config.partitions = partitions;
+  description.config.partitions = static_cast<std::int32_t>(partitions->size());
+  description.partitions = std::move(*partitions);
+  return description;
+}
+
+std::optional<std::int32_t> KafkaAdmin::partitionCount(const std::string& name) {
+  topics::checkTopicName(name);
+  const std::int32_t count = client_.partitionsOf(name, settings_.timeout);
+  if (count < 0) return std::nullopt;
+  return count;
+}
+
+std::optional<std::vector<PartitionDescription>> KafkaAdmin::partitionOffsets(
+    const std::string& name) {
+  const auto count = partitionCount(name);
+  if (!count) return std::nullopt;
   std::map<TopicPartition, std::int64_t> first;
   std::map<TopicPartition, std::int64_t> behind;
-  for (std::int32_t i = 0; i < partitions; ++i) {
+  for (std::int32_t i = 0; i < *count; ++i) {
     first[{name, {i}}] = RD_KAFKA_OFFSET_BEGINNING;
     behind[{name, {i}}] = RD_KAFKA_OFFSET_END;
   }
   const auto starts = client_.offsetsFor(first, settings_.timeout);
   const auto ends = client_.offsetsFor(behind, settings_.timeout);
+  std::vector<PartitionDescription> partitions;
   for (const auto& [partition, start] : starts) {
-    description.partitions.push_back({partition.partition, start, ends.at(partition)});
+    partitions.push_back({partition.partition, start, ends.at(partition)});
   }
-  return description;
+  return partitions;
 }
 
 bool KafkaAdmin::deleteTopic(const std::string& name) {

@@ -22,6 +22,8 @@ class KafkaAdmin {
   bool createTopic(const std::string& name, const TopicConfig& config);
   std::vector<std::string> listTopics();
   std::optional<TopicDescription> describeTopic(const std::string& name);
+  std::optional<std::int32_t> partitionCount(const std::string& name);
+  std::optional<std::vector<PartitionDescription>> partitionOffsets(const std::string& name);
   bool deleteTopic(const std::string& name);
 
  private:

@@ -22,6 +22,13 @@ class KafkaTransport final : public topics::Transport {
   std::optional<TopicDescription> describeTopic(const std::string& name) override {
     return admin().describeTopic(name);
   }
+  std::optional<std::int32_t> partitionCount(const std::string& name) override {
+    return admin().partitionCount(name);
+  }
+  std::optional<std::vector<PartitionDescription>> partitionOffsets(
+      const std::string& name) override {
+    return admin().partitionOffsets(name);
+  }
   bool deleteTopic(const std::string& name) override { return admin().deleteTopic(name); }
 
   std::unique_ptr<topics::ConsumerBackend> consumer(const ConsumerOptions& options) override {

@@ -61,11 +61,9 @@ std::vector<TopicPartition> TopicConsumer::Impl::partitionsOf(
     const std::vector<std::string>& names) {
   std::vector<TopicPartition> partitions;
   for (const std::string& name : names) {
-    const auto description = transport->describeTopic(name);
-    if (!description) topics::throwUnknownTopic(name);
-    for (const PartitionDescription& partition : description->partitions) {
-      partitions.push_back({name, partition.partition});
-    }
+    const auto count = transport->partitionCount(name);
+    if (!count) topics::throwUnknownTopic(name);
+    for (std::int32_t i = 0; i < *count; ++i) partitions.push_back({name, {i}});
   }
   return partitions;
 }
@@ -90,15 +88,14 @@ void TopicConsumer::Impl::commitDone() {
 std::map<TopicPartition, Offset> TopicConsumer::Impl::endsOf(
     const std::vector<TopicPartition>& partitions) {
   std::map<TopicPartition, Offset> result;
-  std::map<std::string, std::optional<TopicDescription>> descriptions;
+  std::map<std::string, std::optional<std::vector<PartitionDescription>>> offsets;
   for (const TopicPartition& partition : partitions) {
-    auto found = descriptions.find(partition.topic);
-    if (found == descriptions.end()) {
-      found =
-          descriptions.emplace(partition.topic, transport->describeTopic(partition.topic)).first;
+    auto found = offsets.find(partition.topic);
+    if (found == offsets.end()) {
+      found = offsets.emplace(partition.topic, transport->partitionOffsets(partition.topic)).first;
     }
     if (!found->second) topics::throwUnknownTopic(partition.topic);
-    for (const PartitionDescription& description : found->second->partitions) {
+    for (const PartitionDescription& description : *found->second) {
       if (description.partition != partition.partition) continue;
       // nothing to read: whoever has not begun is done, too
       const bool empty = description.start == description.end;

@@ -23,6 +23,19 @@ void ConsumerBackend::seekBookmark(const TopicPartition& partition, const std::s
   seek(partition, offset);
 }
 
+std::optional<std::int32_t> Transport::partitionCount(const std::string& name) {
+  const auto description = describeTopic(name);
+  if (!description) return std::nullopt;
+  return description->config.partitions;
+}
+
+std::optional<std::vector<PartitionDescription>> Transport::partitionOffsets(
+    const std::string& name) {
+  auto description = describeTopic(name);
+  if (!description) return std::nullopt;
+  return std::move(description->partitions);
+}
+
 void checkTopicName(std::string_view name) {
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||

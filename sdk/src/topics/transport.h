@@ -91,6 +91,11 @@ class Transport {
   virtual bool createTopic(const std::string& name, const TopicConfig& config) = 0;
   virtual std::vector<std::string> listTopics() = 0;
   virtual std::optional<TopicDescription> describeTopic(const std::string& name) = 0;
+  /// Parts of describeTopic that readers and writers need, for whom a Kafka cluster may have
+  /// refused the rest (the topic's settings): how many partitions, and their offsets.
+  virtual std::optional<std::int32_t> partitionCount(const std::string& name);
+  virtual std::optional<std::vector<PartitionDescription>> partitionOffsets(
+      const std::string& name);
   /// False when there is none.
   virtual bool deleteTopic(const std::string& name) = 0;
   virtual std::unique_ptr<ConsumerBackend> consumer(const ConsumerOptions& options) = 0;
