@@ -99,7 +99,7 @@ void KafkaBackend::checkState() {
     const std::string& topic = subtopology.inputs[0].topic;
     for (std::int32_t p = 0; p < subtopology.partitions; ++p) {
       const streams::TaskId task{static_cast<std::int32_t>(s), {p}};
-      if (group->contains(streams::FileLayout::taskKey(task))) return;
+      if (group->contains(streams::FileLayout::taskKey(*plan_, task))) return;
     }
     for (std::int32_t p = 0; p < subtopology.partitions; ++p) {
       const auto stands = committed({static_cast<std::int32_t>(s), {p}}, 0);

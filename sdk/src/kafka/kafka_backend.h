@@ -20,8 +20,10 @@
 /// 1. A commit: outputs acknowledged -> one frame of the journal with changed state and positions
 ///    of the tasks that have stores, synced -> positions committed to the group. So state is
 ///    exact per task, whatever dies when; outputs after the last commit repeat.
-/// 2. On assignment the positions in the journal win. Positions in the group without a store are
-///    refused: counting on from nothing would be wrong. Neither: the inputs' beginning.
+/// 2. On assignment the positions in the journal win, if the group has some, too: it loses them
+///    with the topic, and the same number in one made anew is another record. Positions in the
+///    group without a store are refused: counting on from nothing would be wrong. Neither: the
+///    inputs' beginning, as numbers that journal and group get before the first record is read.
 /// 3. A task that has stores is claimed in the journal, so that a member that the group has given
 ///    up cannot commit any more. A worker's group.instance.id is a claimed number too: a process
 ///    that was killed gets its partitions back at once.
@@ -34,7 +36,7 @@ struct StreamsContext {
   std::string application;
   state::Durability durability = state::Durability::Synced;
   std::shared_ptr<state::Journal> journal;
-  state::StoreId groupStore;  // task/<id> -> positions, topology -> fingerprint, cluster -> its id
+  state::StoreId groupStore;  // docs/formats/positions.md
 };
 
 class KafkaBackend final : public streams::Backend {

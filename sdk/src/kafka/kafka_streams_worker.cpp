@@ -116,69 +116,128 @@ void KafkaStreamsWorker::onAssigned(const std::vector<TopicPartition>& partition
   const auto stored = consumer_->committed(sources, context_->settings.timeout);
   for (auto& [id, task] : tasks_) {
     task.start.task = id;
-    if (planOf(id).stores.empty()) continue;
-    std::string holder;
-    task.claim = context_->journal->tryClaim("task/" + id.name(), &holder);
-    if (!task.claim) {
-      throw state::OwnedElsewhere(where(id) + " is held by " + holder +
-                                  "; it is free when that process stops or is killed");
-    }
-    openStores(id, task);
-    if (!task.start.next.empty()) {
-      for (std::size_t i = 0; i < task.inputs.size(); ++i) {
-        consumer_->seek(task.inputs[i].source, task.start.next[i]);
-      }
-      continue;
-    }
-    for (const Input& input : task.inputs) {
-      const auto found = stored.find(input.source);
-      if (found == stored.end()) continue;
-      throw Error(ErrorCode::RestoreState,
-                  fmt::format("{}: the group stands at offset {} of topic {}, but there is no "
-                              "state here that belongs to it. Counting on from nothing would be "
-                              "wrong: restore the state directory, start it where the state is, "
-                              "or begin anew under another application id",
-                              where(id), found->second.value, input.source.topic));
-    }
+    if (!planOf(id).stores.empty()) takeUp(id, task, stored);
   }
   const auto starts = consumer_->positions(sources);
+  std::map<TopicPartition, Offset> notInGroup;
   for (auto& [id, task] : tasks_) {
     task.start.next.clear();
     for (Input& input : task.inputs) {
       input.given = starts.at(input.source);
       const auto found = stored.find(input.source);
-      input.committed = found == stored.end() ? Offset{-1} : found->second;
+      if (found == stored.end()) notInGroup[input.source] = input.given;
+      input.committed = found == stored.end() ? input.given : std::min(found->second, input.given);
       task.start.next.push_back(input.given);
       bySource_[input.source] = &input;
     }
   }
+  commitStarts(notInGroup);
   const std::vector<TaskId> ids = owned();
   if (listener_ != nullptr && !ids.empty()) listener_->assigned(ids);
 }
 
+/// A task with stores: claims it and finds out whether state and positions belong together.
+void KafkaStreamsWorker::takeUp(const TaskId& id, Task& task,
+                                const std::map<TopicPartition, Offset>& inGroup) {
+  const std::string key = streams::FileLayout::taskKey(plan_, id);
+  std::string holder;
+  task.claim = context_->journal->tryClaim(key, &holder);
+  if (!task.claim) {
+    throw state::OwnedElsewhere(where(id) + " is held by " + holder +
+                                "; it is free when that process stops or is killed");
+  }
+  const bool known = group_->contains(key);
+  if (known) readPosition(id, task);
+  openStores(id, task);
+  for (std::size_t i = 0; i < task.inputs.size(); ++i) {
+    const TopicPartition& source = task.inputs[i].source;
+    const auto found = inGroup.find(source);
+    if (task.confirmed && found == inGroup.end()) {
+      throw Error(ErrorCode::RestoreState,
+                  fmt::format("{}: its state stands at offset {} of topic {}, but group {} has no "
+                              "position there: the topic was deleted and made anew, or the brokers "
+                              "dropped what the group had not used for long. Begin anew under "
+                              "another application id; or, only if the topic still is the same, "
+                              "store that offset in the group (kafka-consumer-groups.sh "
+                              "--reset-offsets --to-offset {})",
+                              where(id), task.start.next[i].value, source.topic, plan_.application,
+                              task.start.next[i].value));
+    }
+    if (!known && found != inGroup.end()) {
+      throw Error(ErrorCode::RestoreState,
+                  fmt::format("{}: the group stands at offset {} of topic {}, but there is no "
+                              "state here that belongs to it. Counting on from nothing would be "
+                              "wrong: restore the state directory, start it where the state is, "
+                              "or begin anew under another application id",
+                              where(id), found->second.value, source.topic));
+    }
+    if (task.confirmed) consumer_->seek(source, task.start.next[i]);
+  }
+}
+
+/// A position that the group had not got yet is no more than a note that nothing was read.
+void KafkaStreamsWorker::readPosition(const TaskId& id, Task& task) {
+  std::string bytes;
+  group_->get(streams::FileLayout::taskKey(plan_, id), bytes);
+  const auto stored = streams::decodePosition(bytes);
+  if (!stored) {
+    throw state::FormatTooNew(where(id) + ": its positions were written by a newer Penstock");
+  }
+  task.confirmed = true;
+  for (const Input& input : task.inputs) {
+    const auto found = std::find_if(
+        stored->inputs.begin(), stored->inputs.end(),
+        [&](const streams::InputPosition& each) { return each.journal == input.source.topic; });
+    if (found == stored->inputs.end() || stored->inputs.size() != task.inputs.size()) {
+      std::string topics;
+      for (const auto& each : stored->inputs) topics += (topics.empty() ? "" : ", ") + each.journal;
+      throw ConfigurationError(
+          fmt::format("{} reads topic {} and has {} inputs, its stored positions are in: {}",
+                      where(id), input.source.topic, task.inputs.size(), topics));
+    }
+    task.confirmed = task.confirmed && found->at.epoch != 0;
+    task.start.next.push_back(Offset{static_cast<std::int64_t>(found->at.offset)});
+  }
+  if (task.confirmed) task.start.streamTime = stored->streamTime;
+}
+
+/// Before the first record of a task is read, journal and group have its positions, in this
+/// order: whatever is found later says whether anything is missing.
+void KafkaStreamsWorker::commitStarts(const std::map<TopicPartition, Offset>& notInGroup) {
+  state::Commit first;
+  bool any = false;
+  for (const auto& [id, task] : tasks_) {
+    if (!task.claim || task.confirmed) continue;
+    putPosition(task, task.start, first);
+    any = true;
+  }
+  if (any) context_->journal->commit(first, context_->durability);
+  consumer_->commit(notInGroup);
+  for (auto& [id, task] : tasks_) task.confirmed = true;
+}
+
+void KafkaStreamsWorker::putPosition(const Task& task, const TaskPosition& position,
+                                     state::Commit& commit) {
+  streams::StoredPosition stored{position.streamTime, {}};
+  for (std::size_t i = 0; i < task.inputs.size(); ++i) {
+    streams::InputPosition& input = stored.inputs.emplace_back();
+    input.journal = task.inputs[i].source.topic;
+    input.at.epoch = task.confirmed ? 1 : 0;
+    input.at.offset = static_cast<std::uint64_t>(position.next[i].value);
+  }
+  encoded_.clear();
+  streams::encodePosition(stored, encoded_);
+  commit.put(context_->groupStore, streams::FileLayout::taskKey(plan_, position.task), encoded_);
+  commit.require(*task.claim);
+}
+
 /// Positions and stores of one frame: both are there, or neither.
 void KafkaStreamsWorker::openStores(const TaskId& id, Task& task) {
-  std::string bytes;
-  std::optional<streams::StoredPosition> stored;
-  if (group_->get(streams::FileLayout::taskKey(id), bytes)) {
-    stored = streams::decodePosition(bytes);
-    if (!stored) {
-      throw state::FormatTooNew(where(id) + ": its positions were written by a newer Penstock");
-    }
-    if (stored->inputs.size() != task.inputs.size()) {
-      throw ConfigurationError(fmt::format("{} has {} inputs, its stored positions have {}",
-                                           where(id), task.inputs.size(), stored->inputs.size()));
-    }
-    task.start.streamTime = stored->streamTime;
-    for (const auto& input : stored->inputs) {
-      task.start.next.push_back(Offset{static_cast<std::int64_t>(input.at.offset)});
-    }
-  }
   state::Journal& journal = *context_->journal;
   for (const auto& store : planOf(id).stores) {
     const std::string name = fmt::format("{}/{}", store.name, id.partition.value);
     std::optional<state::StoreId> found = journal.findStore(name);
-    if (!found && stored) {
+    if (!found && task.confirmed) {
       throw Error(ErrorCode::RestoreState,
                   fmt::format("{} has positions, but its store {} is not there: restore the state "
                               "directory, or begin anew under another application id",
@@ -186,7 +245,7 @@ void KafkaStreamsWorker::openStores(const TaskId& id, Task& task) {
     }
     if (!found) found = journal.declareStore(name);
     auto content = journal.store(*found);
-    if (!stored && content->size() > 0) {
+    if (!task.confirmed && content->size() > 0) {
       throw Error(ErrorCode::RestoreState,
                   fmt::format("{} has no positions, but its store {} holds {} keys: restore the "
                               "state directory, or begin anew under another application id",
@@ -322,14 +381,7 @@ void KafkaStreamsWorker::commit(std::span<const TaskPosition> positions) {
     }
     if (!task.claim) continue;
     stateful = true;
-    streams::StoredPosition stored{position.streamTime, {}};
-    for (const Offset& next : position.next) {
-      stored.inputs.emplace_back().at.offset = static_cast<std::uint64_t>(next.value);
-    }
-    encoded_.clear();
-    streams::encodePosition(stored, encoded_);
-    commit_.put(context_->groupStore, streams::FileLayout::taskKey(position.task), encoded_);
-    commit_.require(*task.claim);
+    putPosition(task, position, commit_);
   }
   if (stateful) context_->journal->commit(commit_, context_->durability);
   consumer_->commit(group);

@@ -49,6 +49,7 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   };
   struct Task {
     std::unique_ptr<state::Claim> claim;  // null without stores
+    bool confirmed = false;               // journal and group have positions of it
     streams::TaskPosition start;
     std::vector<Input> inputs;
     std::vector<std::shared_ptr<streams::FileTaskStore>> stores;
@@ -61,7 +62,12 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   void subscribe();
   void onAssigned(const std::vector<TopicPartition>& partitions);
   void onGone(bool lost);
+  void takeUp(const streams::TaskId& id, Task& task,
+              const std::map<TopicPartition, Offset>& inGroup);
+  void readPosition(const streams::TaskId& id, Task& task);
   void openStores(const streams::TaskId& id, Task& task);
+  void commitStarts(const std::map<TopicPartition, Offset>& notInGroup);
+  void putPosition(const Task& task, const streams::TaskPosition& position, state::Commit& commit);
   void drain(milliseconds timeout);
   void keep(RecordBatch&& batch);
   void balance();

@@ -36,7 +36,7 @@ struct TaskId {
   std::int32_t subtopology = 0;
   PartitionIndex partition;
   auto operator<=>(const TaskId&) const = default;
-  [[nodiscard]] std::string name() const {  // "0_3": in names of claims, stores and messages
+  [[nodiscard]] std::string name() const {  // "0_3": in messages
     return std::to_string(subtopology) + "_" + std::to_string(partition.value);
   }
 };
@@ -55,6 +55,7 @@ struct StorePlan {
 };
 
 struct SubtopologyPlan {
+  std::string name;  // does not change with its number; no other one has it
   std::vector<InputPlan> inputs;
   std::vector<StorePlan> stores;
   std::vector<std::size_t> outputs;  // numbers of those it writes, in ApplicationPlan::outputs
@@ -73,6 +74,12 @@ struct OutputPlan {
 /// The application as a backend sees it: names and numbers, no code.
 struct ApplicationPlan {
   std::string application;  // id: the group, and prefix of everything internal
+  /// "clicks/3": of a task where it outlives the process, so that a program which defines its
+  /// parts in another order goes on. TaskId::name() is for messages.
+  [[nodiscard]] std::string durableName(const TaskId& task) const {
+    return subtopologies[static_cast<std::size_t>(task.subtopology)].name + "/" +
+           std::to_string(task.partition.value);
+  }
   /// What must not change while state exists (Topology::fingerprint), by the partition counts of
   /// topics; compared at start with what the first start left (explainDifference).
   std::function<std::string(const std::map<std::string, std::int32_t>&)> fingerprint;

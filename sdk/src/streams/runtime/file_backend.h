@@ -19,11 +19,12 @@
 /// 2. Inputs of this directory are read ahead of the sync: what is made of them are later frames
 ///    of the same journal, so that power loss takes back cause and effect together. Inputs of
 ///    another directory are read up to its synced position.
-/// 3. A task belongs to who holds the claim `<application>/<sub-topology>_<partition>`. It is
-///    taken before its positions are read, so they are those of the last commit of whoever had
-///    it before.
+/// 3. A task belongs to who holds the claim `<application>/task/<sub-topology>/<partition>`. It
+///    is taken before its positions are read, so they are those of the last commit of whoever
+///    had it before.
 /// 4. Stores are named `<application>/<store>/<partition>`; the group's store `<application>
-///    group` holds `task/<id>` -> positions, `member/<number>`, `topology` -> fingerprint.
+///    group` holds `task/<sub-topology>/<partition>` -> positions, `member/<number>`, `topology`
+///    -> fingerprint.
 namespace penstock::streams {
 
 struct FileBackendOptions {
@@ -55,6 +56,7 @@ class FileBackend final : public Backend {
   std::map<std::string, std::shared_ptr<state::Journal>> others_;  // by address; set by prepare
   std::shared_ptr<const FileLayout> layout_;                       // set by prepare
   std::shared_ptr<state::Store> group_;
+  const ApplicationPlan* plan_ = nullptr;  // set by prepare
 };
 
 }  // namespace penstock::streams

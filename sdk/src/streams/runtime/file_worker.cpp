@@ -96,7 +96,7 @@ void FileWorker::rebalance(TaskListener& listener) {
 
 bool FileWorker::claim(const TaskId& id) {
   Task task;
-  task.claim = journal_.tryClaim(plan_.application + "/" + id.name());
+  task.claim = journal_.tryClaim(plan_.application + "/" + FileLayout::taskKey(plan_, id));
   if (!task.claim) return false;
   open(id, task);
   tasks_.emplace(id, std::move(task));
@@ -106,7 +106,7 @@ bool FileWorker::claim(const TaskId& id) {
 void FileWorker::open(const TaskId& id, Task& task) {
   std::string bytes;
   std::optional<StoredPosition> stored;
-  if (group_->get(FileLayout::taskKey(id), bytes)) {
+  if (group_->get(FileLayout::taskKey(plan_, id), bytes)) {
     stored = decodePosition(bytes);
     if (!stored) {
       throw state::FormatTooNew(where(id) + ": its positions were written by a newer Penstock");
@@ -242,7 +242,7 @@ void FileWorker::commit(std::span<const TaskPosition> positions) {
     }
     encoded_.clear();
     encodePosition(stored, encoded_);
-    commit_.put(layout_->groupStore, FileLayout::taskKey(position.task), encoded_);
+    commit_.put(layout_->groupStore, FileLayout::taskKey(plan_, position.task), encoded_);
     commit_.require(*task.claim);
   }
   // Written here, so that what follows can be read from it at once; the sync overlaps with what

@@ -32,7 +32,9 @@ struct FileLayout {
   state::Clock* clock = nullptr;
   bool threads = true;
 
-  static std::string taskKey(const TaskId& task) { return "task/" + task.name(); }
+  static std::string taskKey(const ApplicationPlan& plan, const TaskId& task) {
+    return "task/" + plan.durableName(task);
+  }
 };
 
 /// Content of a store of one task; changes go into the worker's commit.

@@ -23,6 +23,7 @@ ApplicationPlan makePlan(const Topology& topology, const ApplicationOptions& opt
   std::map<std::string, std::string> elsewhere = options.inputAddresses;
   for (const SubTopology& part : topology.subTopologies()) {
     SubtopologyPlan& subtopology = plan.subtopologies.emplace_back();
+    subtopology.name = part.name;
     for (const TopologyTopic& input : part.inputs) {
       InputPlan& added = subtopology.inputs.emplace_back();
       added.topic = input.name;

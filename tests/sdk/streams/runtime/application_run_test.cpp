@@ -293,6 +293,31 @@ TEST(ApplicationRunTest, TopicMadeAnewIsNotReadOnFromTheSameNumber) {
               AllOf(HasSubstr("topic in"), HasSubstr("made anew")));
 }
 
+TEST(ApplicationRunTest, PartsDefinedInAnotherOrderGoOnWhereTheyWere) {
+  Topics topics;
+  topics.create("a", 1);
+  topics.create("b", 1);
+  const auto run = [&](const std::vector<std::string>& order) {
+    Application application(optionsFor(topics));
+    for (const std::string& topic : order) {
+      application.stream<std::string_view, std::string_view>(topic)
+          .groupByKey()
+          .count({.name = topic + "-counts"})
+          .toStream()
+          .to(topic + "-out");
+    }
+    application.run();
+  };
+  for (int i = 0; i < 3; ++i) topics.write("a", 0, "k", "");
+  topics.write("b", 0, "k", "");
+  run({"a", "b"});
+  topics.write("a", 0, "k", "");
+  for (int i = 0; i < 3; ++i) topics.write("b", 0, "k", "");
+  run({"b", "a"});
+  EXPECT_EQ(topics.counts("a-out"), (Counts{{"k", 4}}));
+  EXPECT_EQ(topics.counts("b-out"), (Counts{{"k", 4}}));
+}
+
 TEST(ApplicationRunTest, PositionBelowTheStartStopsTheTask) {
   Topics topics;
   topics.create("in", 1);
