@@ -353,7 +353,10 @@ FetchResult KafkaStreamsWorker::fetch(const TaskId& task, std::size_t number, Re
   Input& input = tasks_.at(task).inputs[number];
   if (input.fetched.empty()) {
     batch.clear();
-    return consumer_->atEnd(input.source) ? FetchResult::AtEnd : FetchResult::Pending;
+    batch.next = Offset{-1};
+    if (!consumer_->atEnd(input.source)) return FetchResult::Pending;
+    batch.next = consumer_->position(input.source);
+    return FetchResult::AtEnd;
   }
   batch = std::move(input.fetched.front());
   input.fetched.pop_front();
@@ -393,16 +396,14 @@ void KafkaStreamsWorker::commit(std::span<const TaskPosition> positions) {
 void KafkaStreamsWorker::commitEnds() {
   std::map<TopicPartition, Offset> ends;
   for (const auto& [source, input] : bySource_) {
-    if (input->committed != input->given || !input->fetched.empty()) continue;
+    if (input->committed < input->given || !input->fetched.empty()) continue;
     if (!consumer_->atEnd(source)) continue;
     const Offset end = consumer_->position(source);
     if (end > input->committed) ends[source] = end;
   }
   if (ends.empty()) return;
   consumer_->commit(ends);
-  for (const auto& [source, end] : ends) {
-    bySource_.at(source)->committed = bySource_.at(source)->given = end;
-  }
+  for (const auto& [source, end] : ends) bySource_.at(source)->committed = end;
 }
 
 }  // namespace penstock::kafka
