@@ -468,6 +468,20 @@ std::map<TopicPartition, Offset> KafkaConsumer::positions(
   return result;
 }
 
+std::optional<Offset> KafkaConsumer::knownEnd(const TopicPartition& partition) const noexcept {
+  if (!client_) return std::nullopt;
+  const auto position = positions_.find(partition);
+  // Behind an open transaction nobody can read: no lag.
+  if (position != positions_.end() && atEnd(partition)) return position->second;
+  std::int64_t low = -1;
+  std::int64_t high = -1;
+  const auto failure =
+      rd_kafka_get_watermark_offsets(client_->get(), partition.topic.c_str(),
+                                     partition.partition.value, &low, &high);
+  if (failure != RD_KAFKA_RESP_ERR_NO_ERROR || high < 0) return std::nullopt;
+  return Offset{high};
+}
+
 // CLUSTER/OFFSET: the same offset in another cluster is another record.
 std::string KafkaConsumer::bookmark(const TopicPartition& partition) {
   const Offset offset = position(partition);

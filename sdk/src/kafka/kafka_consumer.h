@@ -69,6 +69,8 @@ class KafkaConsumer final : public topics::ConsumerBackend {
   [[nodiscard]] bool atEnd(const TopicPartition& partition) const {
     return atEnd_.contains(partition);
   }
+  /// The partition's end as the last fetch told it; asks nobody.
+  [[nodiscard]] std::optional<Offset> knownEnd(const TopicPartition& partition) const noexcept;
   /// What the group gave is announced once more by the next poll, as if it was new.
   void announceAgain();
   /// Gives the group's partitions up for good, also as a static member; then `close`.

@@ -366,6 +366,13 @@ FetchResult KafkaStreamsWorker::fetch(const TaskId& task, std::size_t number, Re
   return FetchResult::Records;
 }
 
+std::optional<Offset> KafkaStreamsWorker::knownEnd(const TaskId& task,
+                                                   std::size_t number) noexcept {
+  const auto found = tasks_.find(task);
+  if (found == tasks_.end()) return std::nullopt;
+  return consumer_->knownEnd(found->second.inputs[number].source);
+}
+
 // ---- writing
 
 void KafkaStreamsWorker::output(std::size_t output, PartitionIndex partition,

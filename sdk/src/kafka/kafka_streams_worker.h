@@ -30,6 +30,7 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
                                             std::size_t store) override;
   streams::FetchResult fetch(const streams::TaskId& task, std::size_t input,
                              RecordBatch& batch) override;
+  std::optional<Offset> knownEnd(const streams::TaskId& task, std::size_t input) noexcept override;
   void output(std::size_t output, PartitionIndex partition, const RecordView& record) override;
   [[nodiscard]] std::size_t pendingBytes() const noexcept override { return 0; }  // sent at once
   void commit(std::span<const streams::TaskPosition> positions) override;

@@ -136,6 +136,11 @@ class WorkerBackend {
   /// it is filled again; what was fetched is not fetched again.
   virtual FetchResult fetch(const TaskId& task, std::size_t input, RecordBatch& batch) = 0;
 
+  /// Where an input of an assigned task ends as far as is known without asking anybody: for
+  /// metrics. nullopt: not known.
+  [[nodiscard]] virtual std::optional<Offset> knownEnd(const TaskId& task,
+                                                       std::size_t input) noexcept = 0;
+
   /// One record for `partition` of an output (its number in ApplicationPlan::outputs). Copies.
   virtual void output(std::size_t output, PartitionIndex partition, const RecordView& record) = 0;
   [[nodiscard]] virtual std::size_t pendingBytes() const noexcept = 0;  // of that kind

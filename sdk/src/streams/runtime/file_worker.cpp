@@ -219,6 +219,16 @@ FetchResult FileWorker::fetch(const TaskId& task, std::size_t number, RecordBatc
   return FetchResult::Records;
 }
 
+std::optional<Offset> FileWorker::knownEnd(const TaskId& task, std::size_t number) noexcept {
+  try {
+    const Input& input = tasks_.at(task).inputs.at(number);
+    const state::LogInfo info = input.layout->journal->log(input.log);
+    return Offset{static_cast<std::int64_t>(input.layout->foreign ? info.syncedEnd : info.end)};
+  } catch (const std::exception&) {  // the topic may be gone: fetch will say so
+    return std::nullopt;
+  }
+}
+
 void FileWorker::output(std::size_t output, PartitionIndex partition, const RecordView& record) {
   const state::LogId log = layout_->outputs[output][static_cast<std::size_t>(partition.value)];
   file::encodeRecord(record, commit_.recordBuffer(log));

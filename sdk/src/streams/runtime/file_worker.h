@@ -69,6 +69,7 @@ class FileWorker final : public WorkerBackend {
   TaskPosition start(const TaskId& task) override;
   std::shared_ptr<TaskStore> store(const TaskId& task, std::size_t store) override;
   FetchResult fetch(const TaskId& task, std::size_t input, RecordBatch& batch) override;
+  std::optional<Offset> knownEnd(const TaskId& task, std::size_t input) noexcept override;
   void output(std::size_t output, PartitionIndex partition, const RecordView& record) override;
   [[nodiscard]] std::size_t pendingBytes() const noexcept override { return commit_.bytes(); }
   void commit(std::span<const TaskPosition> positions) override;

@@ -176,12 +176,10 @@ TaskPosition Task::position() const {
 }
 
 std::int64_t Task::lag() const {
-  const auto& inputs =
-      context_.plan->subtopologies[static_cast<std::size_t>(id_.subtopology)].inputs;
   std::int64_t lag = 0;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const Offset end = context_.backend->end(inputs[i], id_.partition);
-    lag += std::max<std::int64_t>(0, end.value - inputs_[i].position.value);
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    const std::optional<Offset> end = backend_.knownEnd(id_, i);
+    if (end) lag += std::max<std::int64_t>(0, end->value - inputs_[i].position.value);
   }
   return lag;
 }
