@@ -18,13 +18,6 @@ using streams::FileTaskStore;
 using streams::TaskId;
 using streams::TaskPosition;
 
-// A round takes this many records at most: some rounds of the tasks' slices.
-constexpr std::size_t bufferedMax = 65536;
-// An input that nobody takes from (another one of its task has nothing) is paused in time.
-// Pausing throws away what librdkafka has prefetched, so not early; both numbers are arbitrary.
-constexpr std::size_t inputPauseAt = 65536;
-constexpr std::size_t inputResumeAt = 8192;
-
 constexpr std::chrono::seconds flushTimeout{60};  // deliveries fail by themselves before
 
 ConsumerOptions consumerOptions(const StreamsContext& context, const std::string& instance) {
@@ -39,6 +32,38 @@ ConsumerOptions consumerOptions(const StreamsContext& context, const std::string
 }
 
 }  // namespace
+
+// A round takes this much at most: some rounds of the tasks' slices. librdkafka's own queue holds
+// up to 64 MiB beside it.
+const KafkaStreamsWorker::Amount KafkaStreamsWorker::bufferedMax{65536, 32 << 20};
+// An input that nobody takes from (another one of its task has nothing) is paused in time.
+// Pausing throws away what librdkafka has prefetched, so not early; the numbers are arbitrary.
+const KafkaStreamsWorker::Amount KafkaStreamsWorker::inputPauseAt{65536, 32 << 20};
+const KafkaStreamsWorker::Amount KafkaStreamsWorker::inputResumeBelow{8192, 4 << 20};
+
+KafkaStreamsWorker::Amount& KafkaStreamsWorker::Amount::operator+=(const Amount& more) noexcept {
+  records += more.records;
+  bytes += more.bytes;
+  return *this;
+}
+
+KafkaStreamsWorker::Amount& KafkaStreamsWorker::Amount::operator-=(const Amount& less) noexcept {
+  records -= less.records;
+  bytes -= less.bytes;
+  return *this;
+}
+
+KafkaStreamsWorker::Amount KafkaStreamsWorker::amountOf(const RecordBatch& batch) {
+  Amount amount{batch.records.size(), 0};
+  for (const RecordView& record : batch.records) {
+    if (record.key) amount.bytes += record.key->size();
+    if (record.value) amount.bytes += record.value->size();
+    for (const HeaderView& header : record.headers) {
+      amount.bytes += header.name.size() + (header.value ? header.value->size() : 0);
+    }
+  }
+  return amount;
+}
 
 KafkaStreamsWorker::KafkaStreamsWorker(const streams::ApplicationPlan& plan,
                                        std::shared_ptr<StreamsContext> context)
@@ -92,7 +117,7 @@ std::vector<TaskId> KafkaStreamsWorker::owned() const {
 void KafkaStreamsWorker::onAssigned(const std::vector<TopicPartition>& partitions) {
   tasks_.clear();
   bySource_.clear();
-  buffered_ = 0;
+  buffered_ = {};
   std::vector<TopicPartition> sources;
   for (const TopicPartition& lead : partitions) {
     for (std::size_t s = 0; s < plan_.subtopologies.size(); ++s) {
@@ -273,14 +298,14 @@ void KafkaStreamsWorker::onGone(bool lost) {
   commit_.reset();
   tasks_.clear();
   bySource_.clear();
-  buffered_ = 0;
+  buffered_ = {};
 }
 
 void KafkaStreamsWorker::restart() {
   commit_.reset();
   tasks_.clear();
   bySource_.clear();
-  buffered_ = 0;
+  buffered_ = {};
   producer_->abandon();  // it may be beyond use, and its failures are those of what is dropped
   producer_ = std::make_unique<KafkaProducer>(context_->settings, ProducerOptions{});
   consumer_->announceAgain();
@@ -313,7 +338,7 @@ void KafkaStreamsWorker::poll(streams::TaskListener& listener, milliseconds time
 void KafkaStreamsWorker::drain(milliseconds timeout) {
   RecordBatch batch;
   bool any = false;
-  while (buffered_ < bufferedMax && consumer_->poll(batch, milliseconds(0))) {
+  while (!buffered_.reaches(bufferedMax) && consumer_->poll(batch, milliseconds(0))) {
     keep(std::exchange(batch, {}));
     any = true;
   }
@@ -325,17 +350,18 @@ void KafkaStreamsWorker::keep(RecordBatch&& batch) {
   const auto found = bySource_.find(batch.source);
   if (found == bySource_.end()) return;
   Input& input = *found->second;
-  input.records += batch.records.size();
-  buffered_ += batch.records.size();
-  input.fetched.push_back(std::move(batch));
+  const Amount amount = amountOf(batch);
+  input.amount += amount;
+  buffered_ += amount;
+  input.fetched.push_back({std::move(batch), amount});
 }
 
 void KafkaStreamsWorker::balance() {
   for (auto& [source, input] : bySource_) {
-    if (!input->paused && input->records >= inputPauseAt) {
+    if (!input->paused && input->amount.reaches(inputPauseAt)) {
       consumer_->pause({source});
       input->paused = true;
-    } else if (input->paused && input->records <= inputResumeAt) {
+    } else if (input->paused && !input->amount.reaches(inputResumeBelow)) {
       consumer_->resume({source});
       input->paused = false;
     }
@@ -358,10 +384,10 @@ FetchResult KafkaStreamsWorker::fetch(const TaskId& task, std::size_t number, Re
     batch.next = consumer_->position(input.source);
     return FetchResult::AtEnd;
   }
-  batch = std::move(input.fetched.front());
+  batch = std::move(input.fetched.front().batch);
+  input.amount -= input.fetched.front().amount;
+  buffered_ -= input.fetched.front().amount;
   input.fetched.pop_front();
-  input.records -= batch.records.size();
-  buffered_ -= batch.records.size();
   input.given = batch.next;
   return FetchResult::Records;
 }

@@ -40,10 +40,24 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   void close(streams::TaskListener& listener) override;
 
  private:
+  /// What waits for the tasks: both bound memory, small records by number and large ones by size.
+  struct Amount {
+    std::size_t records = 0;
+    std::size_t bytes = 0;  // of keys, values and headers
+    Amount& operator+=(const Amount& more) noexcept;
+    Amount& operator-=(const Amount& less) noexcept;
+    [[nodiscard]] bool reaches(const Amount& bound) const noexcept {
+      return records >= bound.records || bytes >= bound.bytes;
+    }
+  };
+  struct Fetched {
+    RecordBatch batch;
+    Amount amount;
+  };
   struct Input {
     TopicPartition source;
-    std::deque<RecordBatch> fetched;  // taken from the consumer, not by the task yet
-    std::size_t records = 0;          // in them
+    std::deque<Fetched> fetched;  // taken from the consumer, not by the task yet
+    Amount amount;                // of them
     bool paused = false;
     Offset given;      // behind what the task was given
     Offset committed;  // behind what the group has stored
@@ -69,6 +83,10 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   void openStores(const streams::TaskId& id, Task& task);
   void commitStarts(const std::map<TopicPartition, Offset>& notInGroup);
   void putPosition(const Task& task, const streams::TaskPosition& position, state::Commit& commit);
+  static Amount amountOf(const RecordBatch& batch);
+  static const Amount bufferedMax;
+  static const Amount inputPauseAt;
+  static const Amount inputResumeBelow;
   void drain(milliseconds timeout);
   void keep(RecordBatch&& batch);
   void balance();
@@ -83,7 +101,7 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   streams::TaskListener* listener_ = nullptr;  // during poll and close
   std::map<streams::TaskId, Task> tasks_;
   std::map<TopicPartition, Input*> bySource_;  // into tasks_
-  std::size_t buffered_ = 0;                   // records taken and not fetched
+  Amount buffered_;                            // taken and not fetched
   std::string encoded_;                        // kept for its buffer
   // Behind what its listener uses: it gives up its partitions when it goes.
   std::unique_ptr<KafkaConsumer> consumer_;
