@@ -132,6 +132,7 @@ void KafkaBackend::prepareOutput(std::int32_t writerPartitions, streams::OutputP
       config.retentionMs = -1;
       const std::string widest = std::to_string(std::numeric_limits<std::int64_t>::max());
       config.extra = {{"cleanup.policy", "delete"},
+                      {"segment.bytes", "52428800"},  // purging frees whole segments only
                       {"message.timestamp.before.max.ms", widest},
                       {"message.timestamp.after.max.ms", widest}};
     }

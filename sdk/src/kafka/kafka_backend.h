@@ -27,7 +27,9 @@
 /// 3. A task that has stores is claimed in the journal, so that a member that the group has given
 ///    up cannot commit any more. A worker's group.instance.id is a claimed number too: a process
 ///    that was killed gets its partitions back at once.
-/// 4. Exactly once needs Kafka's transaction protocol, and is refused.
+/// 4. Repartition topics are kept for ever by the brokers, and purged by their readers up to what
+///    is committed and synced.
+/// 5. Exactly once needs Kafka's transaction protocol, and is refused.
 namespace penstock::kafka {
 
 /// What the workers share; outlives them.
@@ -35,6 +37,8 @@ struct StreamsContext {
   TransportSettings settings;
   std::string application;
   state::Durability durability = state::Durability::Synced;
+  /// How often a worker purges repartition topics: each time is a write of every broker's.
+  std::chrono::milliseconds purgeEvery{5000};
   std::shared_ptr<state::Journal> journal;
   state::StoreId groupStore;  // docs/formats/positions.md
 };

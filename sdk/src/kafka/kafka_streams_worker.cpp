@@ -69,7 +69,9 @@ KafkaStreamsWorker::KafkaStreamsWorker(const streams::ApplicationPlan& plan,
                                        std::shared_ptr<StreamsContext> context)
     : plan_(plan),
       context_(std::move(context)),
-      group_(context_->journal->store(context_->groupStore)) {
+      group_(context_->journal->store(context_->groupStore)),
+      purger_(context_->settings),
+      nextPurge_(Clock::now() + context_->purgeEvery) {
   std::size_t number = 0;
   while (!instance_) {
     instance_ = context_->journal->tryClaim("instance/" + std::to_string(number++));
@@ -133,6 +135,7 @@ void KafkaStreamsWorker::onAssigned(const std::vector<TopicPartition>& partition
       for (const auto& input : subtopology.inputs) {
         Input& added = task.inputs.emplace_back();
         added.source = {input.topic, lead.partition};
+        added.repartition = input.repartition;
         sources.push_back(added.source);
       }
     }
@@ -331,6 +334,7 @@ void KafkaStreamsWorker::poll(streams::TaskListener& listener, milliseconds time
     ~Guard() { worker.listener_ = nullptr; }
   } const guard{*this};
   if (timeout.count() > 0) commitEnds();
+  purge(Clock::now());
   drain(timeout);
   balance();
 }
@@ -437,6 +441,20 @@ void KafkaStreamsWorker::commitEnds() {
   if (ends.empty()) return;
   consumer_->commit(ends);
   for (const auto& [source, end] : ends) bySource_.at(source)->committed = end;
+}
+
+/// What was committed is purged when its frames are synced, a round later at least: a power cut
+/// may take newer ones back, and the task would find its records gone.
+void KafkaStreamsWorker::purge(Clock::time_point now) {
+  if (now < nextPurge_) return;
+  nextPurge_ = now + context_->purgeEvery;
+  if (!purger_.ready() || context_->journal->synced() < purgeableAt_) return;
+  if (!purgeable_.empty()) purger_.purge(std::exchange(purgeable_, {}));
+  for (const auto& [source, input] : bySource_) {
+    if (!input->repartition || input->committed <= input->purged) continue;
+    purgeable_[source] = input->purged = input->committed;
+  }
+  purgeableAt_ = context_->journal->written();
 }
 
 }  // namespace penstock::kafka

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <map>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "kafka/kafka_backend.h"
 #include "kafka/kafka_consumer.h"
 #include "kafka/kafka_producer.h"
+#include "kafka/kafka_purger.h"
 #include "streams/runtime/file_worker.h"
 
 /// One worker of the Kafka backend (kafka_backend.h).
@@ -40,6 +42,8 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   void close(streams::TaskListener& listener) override;
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   /// What waits for the tasks: both bound memory, small records by number and large ones by size.
   struct Amount {
     std::size_t records = 0;
@@ -59,8 +63,10 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
     std::deque<Fetched> fetched;  // taken from the consumer, not by the task yet
     Amount amount;                // of them
     bool paused = false;
+    bool repartition = false;
     Offset given;      // behind what the task was given
     Offset committed;  // behind what the group has stored
+    Offset purged;     // deleted before it
   };
   struct Task {
     std::unique_ptr<state::Claim> claim;  // null without stores
@@ -91,6 +97,7 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   void keep(RecordBatch&& batch);
   void balance();
   void commitEnds();
+  void purge(Clock::time_point now);
   std::vector<streams::TaskId> owned() const;
 
   const streams::ApplicationPlan& plan_;
@@ -102,7 +109,11 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   std::map<streams::TaskId, Task> tasks_;
   std::map<TopicPartition, Input*> bySource_;  // into tasks_
   Amount buffered_;                            // taken and not fetched
-  std::string encoded_;                        // kept for its buffer
+  KafkaPurger purger_;
+  std::map<TopicPartition, Offset> purgeable_;  // when synced up to purgeableAt_
+  state::Sequence purgeableAt_{};
+  Clock::time_point nextPurge_;
+  std::string encoded_;  // kept for its buffer
   // Behind what its listener uses: it gives up its partitions when it goes.
   std::unique_ptr<KafkaConsumer> consumer_;
   std::unique_ptr<KafkaProducer> producer_;
