@@ -354,7 +354,7 @@ void KafkaConsumer::sortError(const rd_kafka_message_t& message) {
           {{"group", options_.group}});
       return;
     default:
-      run.error = kafkaError(message.err, "reading as '" + options_.group + "'", detail);
+      run.error = kafkaError(client_->causeOf(message.err), "reading as '" + options_.group + "'", detail);
       try {
         std::rethrow_exception(run.error);
       } catch (const Error& error) {
@@ -572,7 +572,7 @@ void KafkaConsumer::commit(const std::map<TopicPartition, Offset>& positions) {
     if (whole != RD_KAFKA_RESP_ERR_NO_ERROR || stored == nullptr) return whole;
     return firstError(*stored);
   });
-  check(failure, doing);
+  check(client_->causeOf(failure), doing);
 }
 
 std::map<TopicPartition, Offset> KafkaConsumer::committed(

@@ -73,6 +73,8 @@ class KafkaConsumer final : public topics::ConsumerBackend {
   [[nodiscard]] std::optional<Offset> knownEnd(const TopicPartition& partition) const noexcept;
   /// What the group gave is announced once more by the next poll, as if it was new.
   void announceAgain();
+  /// Beyond use: librdkafka has given this client up.
+  [[nodiscard]] bool failed() const { return client_ && client_->failed(); }
   /// Gives the group's partitions up for good, also as a static member; then `close`.
   void leave();
 

@@ -102,7 +102,6 @@ ErrorCode codeOf(rd_kafka_resp_err_t error) {
     case RD_KAFKA_RESP_ERR__DESTROY:
     case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
     case RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER:
-    case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
       return ErrorCode::RestartTask;
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
     case RD_KAFKA_RESP_ERR_INVALID_MSG:
@@ -118,6 +117,7 @@ ErrorCode codeOf(rd_kafka_resp_err_t error) {
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
@@ -172,6 +172,10 @@ std::exception_ptr kafkaError(rd_kafka_resp_err_t error, const std::string& doin
     case RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS:
       return std::make_exception_ptr(
           state::Fenced(message + "; the group has given the partitions to other members"));
+    case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
+      message += "; another process is in the group under the same identity (group.instance.id), "
+                 "as a copy of a state directory would be: let one of them run";
+      break;
     default:
       break;
   }
@@ -250,6 +254,13 @@ Client::~Client() {
 void Client::onRebalance(rd_kafka_t*, rd_kafka_resp_err_t event,
                          rd_kafka_topic_partition_list_t* partitions, void* self) {
   static_cast<Client*>(self)->rebalance_(event, partitions);
+}
+
+rd_kafka_resp_err_t Client::causeOf(rd_kafka_resp_err_t error) const {
+  if (error != RD_KAFKA_RESP_ERR__FATAL) return error;
+  char reason[8];
+  const auto cause = rd_kafka_fatal_error(client_, reason, sizeof(reason));
+  return cause == RD_KAFKA_RESP_ERR_NO_ERROR ? error : cause;
 }
 
 std::int32_t Client::partitionsOf(const std::string& topic, milliseconds timeout) {

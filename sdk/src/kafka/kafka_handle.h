@@ -76,6 +76,12 @@ class Client {
 
   [[nodiscard]] rd_kafka_t* get() const noexcept { return client_; }
 
+  /// What is behind an error that says no more than that the client is beyond use.
+  [[nodiscard]] rd_kafka_resp_err_t causeOf(rd_kafka_resp_err_t error) const;
+  [[nodiscard]] bool failed() const {
+    return causeOf(RD_KAFKA_RESP_ERR__FATAL) != RD_KAFKA_RESP_ERR__FATAL;
+  }
+
   /// Partition count of a topic, or -1 when there is none. Never creates it.
   std::int32_t partitionsOf(const std::string& topic, milliseconds timeout);
 

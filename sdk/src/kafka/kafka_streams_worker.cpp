@@ -76,10 +76,8 @@ KafkaStreamsWorker::KafkaStreamsWorker(const streams::ApplicationPlan& plan,
   while (!instance_) {
     instance_ = context_->journal->tryClaim("instance/" + std::to_string(number++));
   }
-  const std::string instance =
-      fmt::format("{}-{}-{}", context_->application, context_->journal->id(), number - 1);
-  consumer_ =
-      std::make_unique<KafkaConsumer>(context_->settings, consumerOptions(*context_, instance));
+  instanceId_ = fmt::format("{}-{}-{}", context_->application, context_->journal->id(), number - 1);
+  consumer_ = makeConsumer();
   producer_ = std::make_unique<KafkaProducer>(context_->settings, ProducerOptions{});
   subscribe();
 }
@@ -87,6 +85,16 @@ KafkaStreamsWorker::KafkaStreamsWorker(const streams::ApplicationPlan& plan,
 KafkaStreamsWorker::~KafkaStreamsWorker() {
   listener_ = nullptr;
   producer_->abandon();
+}
+
+std::unique_ptr<KafkaConsumer> KafkaStreamsWorker::makeConsumer() const {
+  return std::make_unique<KafkaConsumer>(context_->settings,
+                                         consumerOptions(*context_, instanceId_));
+}
+
+void KafkaStreamsWorker::wakeup() {
+  const std::lock_guard lock(consumerMutex_);
+  consumer_->wakeup();
 }
 
 std::string KafkaStreamsWorker::where(const TaskId& id) const {
@@ -311,7 +319,17 @@ void KafkaStreamsWorker::restart() {
   buffered_ = {};
   producer_->abandon();  // it may be beyond use, and its failures are those of what is dropped
   producer_ = std::make_unique<KafkaProducer>(context_->settings, ProducerOptions{});
-  consumer_->announceAgain();
+  if (!consumer_->failed()) {
+    consumer_->announceAgain();
+    return;
+  }
+  std::unique_ptr<KafkaConsumer> failed = makeConsumer();
+  {
+    const std::lock_guard lock(consumerMutex_);
+    std::swap(failed, consumer_);
+  }
+  failed.reset();
+  subscribe();
 }
 
 void KafkaStreamsWorker::close(streams::TaskListener& listener) {

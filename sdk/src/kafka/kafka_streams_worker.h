@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -26,7 +27,7 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   ~KafkaStreamsWorker() override;
 
   void poll(streams::TaskListener& listener, milliseconds timeout) override;
-  void wakeup() override { consumer_->wakeup(); }
+  void wakeup() override;
   streams::TaskPosition start(const streams::TaskId& task) override;
   std::shared_ptr<streams::TaskStore> store(const streams::TaskId& task,
                                             std::size_t store) override;
@@ -80,6 +81,7 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
     return plan_.subtopologies[static_cast<std::size_t>(id.subtopology)];
   }
   [[nodiscard]] std::string where(const streams::TaskId& id) const;
+  [[nodiscard]] std::unique_ptr<KafkaConsumer> makeConsumer() const;
   void subscribe();
   void onAssigned(const std::vector<TopicPartition>& partitions);
   void onGone(bool lost);
@@ -105,6 +107,7 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   std::shared_ptr<state::Store> group_;
   state::Commit commit_;
   std::unique_ptr<state::Claim> instance_;     // of this worker's number; before the consumer
+  std::string instanceId_;
   streams::TaskListener* listener_ = nullptr;  // during poll and close
   std::map<streams::TaskId, Task> tasks_;
   std::map<TopicPartition, Input*> bySource_;  // into tasks_
@@ -115,6 +118,7 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   Clock::time_point nextPurge_;
   std::string encoded_;  // kept for its buffer
   // Behind what its listener uses: it gives up its partitions when it goes.
+  std::mutex consumerMutex_;  // for another thread's wakeup while the consumer is replaced
   std::unique_ptr<KafkaConsumer> consumer_;
   std::unique_ptr<KafkaProducer> producer_;
 };
