@@ -34,6 +34,14 @@ TransportSettings settingsOf(const std::string& servers, const ApplicationOption
         fmt::format("application {} on {}: ApplicationOptions::inputAddresses is for files only",
                     options.id, options.broker));
   }
+  const auto isolation = options.kafka.find("isolation.level");
+  if (isolation != options.kafka.end() && isolation->second != "read_committed") {
+    throw ConfigurationError(
+        fmt::format("application {} on {}: Kafka setting 'isolation.level' cannot be '{}' here: "
+                    "records of transactions that are taken back would be processed; leave it "
+                    "out, or set it to read_committed",
+                    options.id, options.broker, isolation->second));
+  }
   return parseSettings(servers, options.kafka);
 }
 

@@ -39,6 +39,9 @@ struct StreamsContext {
   state::Durability durability = state::Durability::Synced;
   /// How often a worker purges repartition topics: each time is a write of every broker's.
   std::chrono::milliseconds purgeEvery{5000};
+  /// How often positions that don't change are committed: brokers drop old ones, of topics that
+  /// the group does not subscribe to even while it lives.
+  std::chrono::milliseconds refreshEvery{3600 * 1000};
   std::shared_ptr<state::Journal> journal;
   state::StoreId groupStore;  // docs/formats/positions.md
 };

@@ -71,7 +71,8 @@ KafkaStreamsWorker::KafkaStreamsWorker(const streams::ApplicationPlan& plan,
       context_(std::move(context)),
       group_(context_->journal->store(context_->groupStore)),
       purger_(context_->settings),
-      nextPurge_(Clock::now() + context_->purgeEvery) {
+      nextPurge_(Clock::now() + context_->purgeEvery),
+      nextRefresh_(Clock::now() + context_->refreshEvery) {
   std::size_t number = 0;
   while (!instance_) {
     instance_ = context_->journal->tryClaim("instance/" + std::to_string(number++));
@@ -352,7 +353,9 @@ void KafkaStreamsWorker::poll(streams::TaskListener& listener, milliseconds time
     ~Guard() { worker.listener_ = nullptr; }
   } const guard{*this};
   if (timeout.count() > 0) commitEnds();
-  purge(Clock::now());
+  const auto now = Clock::now();
+  refresh(now);
+  purge(now);
   drain(timeout);
   balance();
 }
@@ -444,6 +447,7 @@ void KafkaStreamsWorker::commit(std::span<const TaskPosition> positions) {
   if (stateful) context_->journal->commit(commit_, context_->durability);
   consumer_->commit(group);
   for (const auto& [source, next] : group) bySource_.at(source)->committed = next;
+  nextRefresh_ = Clock::now() + context_->refreshEvery;
 }
 
 /// Behind the last record may stand control records of transactions. They change nothing here,
@@ -459,6 +463,14 @@ void KafkaStreamsWorker::commitEnds() {
   if (ends.empty()) return;
   consumer_->commit(ends);
   for (const auto& [source, end] : ends) bySource_.at(source)->committed = end;
+}
+
+void KafkaStreamsWorker::refresh(Clock::time_point now) {
+  if (now < nextRefresh_) return;
+  nextRefresh_ = now + context_->refreshEvery;
+  std::map<TopicPartition, Offset> group;
+  for (const auto& [source, input] : bySource_) group[source] = input->committed;
+  consumer_->commit(group);
 }
 
 /// What was committed is purged when its frames are synced, a round later at least: a power cut

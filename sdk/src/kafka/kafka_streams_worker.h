@@ -99,6 +99,7 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   void keep(RecordBatch&& batch);
   void balance();
   void commitEnds();
+  void refresh(Clock::time_point now);
   void purge(Clock::time_point now);
   std::vector<streams::TaskId> owned() const;
 
@@ -116,6 +117,7 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   std::map<TopicPartition, Offset> purgeable_;  // when synced up to purgeableAt_
   state::Sequence purgeableAt_{};
   Clock::time_point nextPurge_;
+  Clock::time_point nextRefresh_;
   std::string encoded_;  // kept for its buffer
   // Behind what its listener uses: it gives up its partitions when it goes.
   std::mutex consumerMutex_;  // for another thread's wakeup while the consumer is replaced
