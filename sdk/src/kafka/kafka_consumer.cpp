@@ -167,7 +167,11 @@ void KafkaConsumer::leave() {
 
 void KafkaConsumer::onRebalance(rd_kafka_resp_err_t event,
                                 const rd_kafka_topic_partition_list_t& partitions) {
-  if (event == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+  if (!subscribed_) {
+    // It wants an answer, and takes it for what was assigned by hand, too.
+    rd_kafka_assign(client_->get(), nullptr);
+    begunAnew_ = true;
+  } else if (event == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
     forget();
     for (int i = 0; i < partitions.cnt; ++i) granted_.insert(partitionOf(partitions.elems[i]));
     announced_ = granted_;
@@ -198,6 +202,10 @@ void KafkaConsumer::onRevoke() {
 }
 
 void KafkaConsumer::begin() {
+  if (std::exchange(begunAnew_, false) && !positions_.empty()) {
+    runs_.clear();  // they are read again
+    startReading();
+  }
   if (announced_.empty()) return;
   if (!std::exchange(listenerTold_, true) && listener_.assigned) {
     listener_.assigned(listOf(announced_));
@@ -255,10 +263,10 @@ bool KafkaConsumer::poll(RecordBatch& batch, milliseconds timeout) {
     begin();
     if (take(batch)) return true;
     fetch(milliseconds(0));
-    if (!ready() && announced_.empty() && !listenerError_ && !woken_) {
+    if (!ready() && announced_.empty() && !begunAnew_ && !listenerError_ && !woken_) {
       fetch(remaining(deadline));
     }
-    if (listenerError_ || !announced_.empty()) continue;
+    if (listenerError_ || !announced_.empty() || begunAnew_) continue;
     if (take(batch)) return true;
     if (woken_.exchange(false) || Clock::now() >= deadline) return false;
   }

@@ -37,7 +37,8 @@ namespace penstock::kafka {
 ///
 /// announced: given by the group or the caller; seeks are noted. `begin` tells the listener,
 /// finds the first offsets and starts librdkafka; it is tried again by the next poll after an
-/// error. reading: positions_ holds each of them.
+/// error. reading: positions_ holds each of them. A group that was left may still send news
+/// while partitions assigned by hand are read: it changes nothing of theirs.
 class KafkaConsumer final : public topics::ConsumerBackend {
  public:
   KafkaConsumer(const TransportSettings& settings, const ConsumerOptions& options);
@@ -115,6 +116,7 @@ class KafkaConsumer final : public topics::ConsumerBackend {
   std::string clusterId_;
   RebalanceListener listener_;
   bool subscribed_ = false;
+  bool begunAnew_ = false;  // librdkafka has dropped partitions that are still to be read
 
   std::set<TopicPartition> granted_;    // what the group gave
   std::set<TopicPartition> announced_;  // and is not read yet, with what is read beside it
