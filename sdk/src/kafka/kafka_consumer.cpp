@@ -141,6 +141,7 @@ void KafkaConsumer::forget() {
   listenerTold_ = false;
   seeks_.clear();
   positions_.clear();
+  marks_.clear();
   paused_.clear();
   atEnd_.clear();
   runs_.clear();
@@ -362,11 +363,12 @@ void KafkaConsumer::sortError(const rd_kafka_message_t& message) {
           {{"group", options_.group}});
       return;
     default:
-      run.error = kafkaError(client_->causeOf(message.err), "reading as '" + options_.group + "'", detail);
+      run.error = kafkaError(client_->causeOf(message.err), "reading as '" + options_.group + "'",
+                             detail);
       try {
         std::rethrow_exception(run.error);
       } catch (const Error& error) {
-        if (error.code() == ErrorCode::Retry) {  // librdkafka goes on by itself
+        if (error.code() == ErrorCode::Retry && !client_->failed()) {  // it goes on by itself
           log(LogLevel::Warning, "kafka", error.what());
           return;
         }
@@ -399,6 +401,7 @@ bool KafkaConsumer::take(RecordBatch& batch) {
     showMessages(run.messages, run.begin, run.end, batch);
     batch.source = run.source;
     positions_[run.source] = batch.next;
+    marks_[run.source] = {batch.records.back().offset, hashOf(batch.records.back())};
     if (!atEnd_.empty()) atEnd_.erase(run.source);
     return true;
   }
@@ -437,6 +440,7 @@ Offset KafkaConsumer::resolve(const TopicPartition& partition, const SeekTarget&
 void KafkaConsumer::seek(const TopicPartition& partition, const SeekTarget& target) {
   requireOwned(partition, "seeking");
   const Offset offset = resolve(partition, target);
+  marks_.erase(partition);
   if (announced_.contains(partition)) {
     seeks_[partition] = offset;
     return;
@@ -483,16 +487,16 @@ std::optional<Offset> KafkaConsumer::knownEnd(const TopicPartition& partition) c
   if (position != positions_.end() && atEnd(partition)) return position->second;
   std::int64_t low = -1;
   std::int64_t high = -1;
-  const auto failure =
-      rd_kafka_get_watermark_offsets(client_->get(), partition.topic.c_str(),
-                                     partition.partition.value, &low, &high);
+  const auto failure = rd_kafka_get_watermark_offsets(client_->get(), partition.topic.c_str(),
+                                                      partition.partition.value, &low, &high);
   if (failure != RD_KAFKA_RESP_ERR_NO_ERROR || high < 0) return std::nullopt;
   return Offset{high};
 }
 
-// CLUSTER/OFFSET: the same offset in another cluster is another record.
-std::string KafkaConsumer::bookmark(const TopicPartition& partition) {
-  const Offset offset = position(partition);
+// CLUSTER/OFFSET, or CLUSTER/OFFSET/RECORD:HASH when the last record before it is known: the same
+// offset in another cluster, or in a topic made anew, is another record.
+
+const std::string& KafkaConsumer::clusterId() {
   if (clusterId_.empty()) {
     char* id = rd_kafka_clusterid(client_->get(), milliCount(settings_.timeout));
     if (id == nullptr) {
@@ -502,27 +506,91 @@ std::string KafkaConsumer::bookmark(const TopicPartition& partition) {
     clusterId_ = id;
     rd_kafka_mem_free(client_->get(), id);
   }
-  return clusterId_ + "/" + std::to_string(offset.value);
+  return clusterId_;
+}
+
+/// FNV-1a, because it is kept for long: of the timestamp, and of each field its size and begin.
+std::uint64_t KafkaConsumer::hashOf(const RecordView& record) {
+  constexpr std::size_t bytesMax = 256;  // arbitrary: enough to tell records apart
+  std::uint64_t hash = 0xcbf29ce484222325;
+  const auto add = [&hash](std::string_view bytes) {
+    for (const char byte : bytes) {
+      hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+    }
+  };
+  add(std::to_string(record.timestamp.ms));
+  for (const auto& field : {record.key, record.value}) {
+    add(field ? "/" + std::to_string(field->size()) + "/" : "-");
+    if (field) add(field->substr(0, bytesMax));
+  }
+  return hash;
+}
+
+std::string KafkaConsumer::bookmark(const TopicPartition& partition) {
+  const Offset offset = position(partition);
+  std::string text = clusterId() + "/" + std::to_string(offset.value);
+  if (const auto mark = marks_.find(partition); mark != marks_.end()) {
+    text += "/" + std::to_string(mark->second.offset.value) + ":" +
+            std::to_string(mark->second.hash);
+  }
+  return text;
+}
+
+std::optional<KafkaConsumer::Bookmark> KafkaConsumer::parseBookmark(const std::string& text) {
+  const char* end = text.data() + text.size();
+  const auto take = [end](const char*& at, char before, auto& number) {
+    if (at == end || *at != before) return false;
+    const auto parsed = std::from_chars(at + 1, end, number);
+    at = parsed.ptr;
+    return parsed.ec == std::errc{};
+  };
+  Bookmark result;
+  const std::size_t slash = std::min(text.find('/'), text.size());
+  result.cluster = text.substr(0, slash);
+  const char* at = text.data() + slash;
+  if (!take(at, '/', result.offset.value) || result.offset.value < 0) return std::nullopt;
+  if (at == end) return result;
+  Mark& mark = result.mark.emplace();
+  if (!take(at, '/', mark.offset.value) || !take(at, ':', mark.hash)) return std::nullopt;
+  if (at != end || mark.offset.value < 0 || mark.offset >= result.offset) return std::nullopt;
+  return result;
+}
+
+/// Throws unless the record is the one that was read before, or is gone by now.
+void KafkaConsumer::requireRecord(const TopicPartition& partition, const Mark& mark) {
+  ConsumerOptions options;
+  options.extra = options_.extra;
+  options.batchRecordsMax = 1;
+  KafkaConsumer reader(settings_, options);
+  reader.assign({partition});
+  reader.seek(partition, mark.offset);
+  RecordBatch batch;
+  const auto deadline = Clock::now() + settings_.timeout;
+  while (!reader.poll(batch, milliseconds(100))) {
+    if (reader.position(partition) > mark.offset) return;
+    if (Clock::now() < deadline) continue;
+    throwKafka(RD_KAFKA_RESP_ERR__TIMED_OUT,
+               "reading offset " + std::to_string(mark.offset.value) + " of " + nameOf(partition));
+  }
+  const RecordView& found = batch.records.front();
+  if (found.offset != mark.offset || hashOf(found) == mark.hash) return;
+  throw state::PositionOutOfRange("seeking " + nameOf(partition) + ": offset " +
+                                  std::to_string(mark.offset.value) +
+                                  " is not the record that the bookmark stood behind: the topic "
+                                  "is another one of that name");
 }
 
 void KafkaConsumer::seekBookmark(const TopicPartition& partition, const std::string& bookmark) {
   requireOwned(partition, "seeking");
-  const std::size_t slash = bookmark.rfind('/');
-  Offset offset{-1};
-  if (slash != std::string::npos) {
-    const char* end = bookmark.data() + bookmark.size();
-    const auto parsed = std::from_chars(bookmark.data() + slash + 1, end, offset.value);
-    if (parsed.ec != std::errc{} || parsed.ptr != end) offset.value = -1;
-  }
-  if (offset.value < 0) {
+  const auto kept = parseBookmark(bookmark);
+  if (!kept) {
     throw ConfigurationError("seeking " + nameOf(partition) + ": '" + bookmark +
                              "' is not a bookmark of a Kafka topic");
   }
-  const std::string own = this->bookmark(partition);
-  if (own.substr(0, own.rfind('/')) != bookmark.substr(0, slash)) {
+  const Offset offset = kept->offset;
+  if (kept->cluster != clusterId()) {
     throw state::PositionOutOfRange("seeking " + nameOf(partition) + ": bookmark '" + bookmark +
-                                    "' is from another cluster than " +
-                                    own.substr(0, own.rfind('/')));
+                                    "' is from another cluster than " + clusterId());
   }
   const Offset start = resolve(partition, SeekBegin{});
   const Offset end = resolve(partition, SeekEnd{});
@@ -532,7 +600,9 @@ void KafkaConsumer::seekBookmark(const TopicPartition& partition, const std::str
         ": the topic holds [" + std::to_string(start.value) + ", " + std::to_string(end.value) +
         "); records are gone, or the topic is another one of that name");
   }
+  if (kept->mark && kept->mark->offset >= start) requireRecord(partition, *kept->mark);
   seek(partition, offset);
+  if (kept->mark) marks_[partition] = *kept->mark;
 }
 
 // librdkafka 2.0.2 reads again from an old offset when it is told to resume what is not paused.

@@ -76,6 +76,9 @@ class KafkaConsumer final : public topics::ConsumerBackend {
   void announceAgain();
   /// Beyond use: librdkafka has given this client up.
   [[nodiscard]] bool failed() const { return client_ && client_->failed(); }
+  /// As if librdkafka had given this client up.
+  void testingFail() { rd_kafka_test_fatal_error(client_->get(), testingFailure, "a test"); }
+  static constexpr auto testingFailure = RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH;
   /// Gives the group's partitions up for good, also as a static member; then `close`.
   void leave();
 
@@ -90,6 +93,17 @@ class KafkaConsumer final : public topics::ConsumerBackend {
     std::exception_ptr error;
   };
 
+  /// A record by which a bookmark knows its topic again.
+  struct Mark {
+    Offset offset;
+    std::uint64_t hash = 0;
+  };
+  struct Bookmark {
+    std::string cluster;
+    Offset offset;
+    std::optional<Mark> mark;
+  };
+
   using Clock = std::chrono::steady_clock;
 
   Client& open();
@@ -100,6 +114,10 @@ class KafkaConsumer final : public topics::ConsumerBackend {
   void startReading();
   std::map<TopicPartition, Offset> beginnings(const std::set<TopicPartition>& partitions);
   Offset resolve(const TopicPartition& partition, const SeekTarget& target);
+  const std::string& clusterId();
+  static std::uint64_t hashOf(const RecordView& record);
+  static std::optional<Bookmark> parseBookmark(const std::string& text);
+  void requireRecord(const TopicPartition& partition, const Mark& mark);
   void fetch(milliseconds timeout);
   void collect(milliseconds timeout);
   void sort(std::size_t count);
@@ -123,6 +141,7 @@ class KafkaConsumer final : public topics::ConsumerBackend {
   bool listenerTold_ = false;
   std::map<TopicPartition, Offset> seeks_;      // of announced partitions
   std::map<TopicPartition, Offset> positions_;  // of partitions being read
+  std::map<TopicPartition, Mark> marks_;  // the last record given out, where there is one
   std::set<TopicPartition> paused_;
   std::set<TopicPartition> atEnd_;
 

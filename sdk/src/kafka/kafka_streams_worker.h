@@ -40,6 +40,7 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   bool settled() override { return true; }
   void settle() override {}
   void restart() override;
+  void testingFailConsumer() { consumer_->testingFail(); }
   void close(streams::TaskListener& listener) override;
 
  private:
