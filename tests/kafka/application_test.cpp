@@ -4,12 +4,17 @@
 // stands, and how it ends when something is wrong.
 #include <gmock/gmock.h>
 #include <penstock/application.h>
+#include <penstock/kafka_error.h>
 #include <penstock/stream_errors.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <future>
 #include <map>
 #include <stdexcept>
+#include <thread>
 
+#include "streams/runtime/task_position_codec.h"
 #include "tests/kafka/kafka_test.h"
 #include "tests/support/temporary_directory.h"
 
@@ -148,6 +153,152 @@ TEST_F(ApplicationOnKafka, ARecordThatFailsGoesToTheDeadLetterTopic) {
     return header.name == DeadLetterHeaders::reason &&
            header.value.value_or("").find("no bad ones") != std::string::npos;
   }));
+}
+
+TEST_F(ApplicationOnKafka, PartsDefinedInAnotherOrderGoOnWhereTheyWere) {
+  const std::string a = makeTopic(1);
+  const std::string b = makeTopic(1);
+  const auto run = [&](bool swapped) {
+    Application application(untilEnd());
+    count(application, swapped ? b : a, swapped ? "of-b" : "of-a");
+    count(application, swapped ? a : b, swapped ? "of-a" : "of-b");
+    application.run();
+  };
+  produceKeys(a, {"k", "k", "k"});
+  produceKeys(b, {"k"});
+  run(false);
+  produceKeys(a, {"k"});
+  produceKeys(b, {"k", "k", "k"});
+  run(true);
+  EXPECT_EQ(stored("of-a"), (Counts{{"k", 4}}));
+  EXPECT_EQ(stored("of-b"), (Counts{{"k", 4}}));
+}
+
+TEST_F(ApplicationOnKafka, ATopicMadeAnewIsNotReadOnFromTheSameNumber) {
+  const std::string topic = makeTopic(1);
+  produceKeys(topic, {"a", "a"});
+  runCount(untilEnd(), topic);
+  ASSERT_TRUE(transport->deleteTopic(topic));
+  ASSERT_TRUE(transport->createTopic(topic, {.partitions = 1}));
+  produceKeys(topic, {"b", "b", "b"});
+  try {
+    runCount(untilEnd(), topic);
+    ADD_FAILURE() << "read on in another topic";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::RestoreState) << error.what();
+    EXPECT_THAT(error.what(), HasSubstr("offset 2 of topic " + topic));
+    EXPECT_THAT(error.what(), HasSubstr("made anew"));
+  }
+  EXPECT_EQ(stored("counts"), (Counts{{"a", 2}}));
+}
+
+TEST_F(ApplicationOnKafka, AStartThatDiedBeforeItsFirstRecordBeginsAgain) {
+  const std::string topic = makeTopic(1);
+  produceKeys(topic, {"a", "b"});
+  {
+    state::JournalOptions options;
+    options.sharing = state::Sharing::Shared;
+    std::filesystem::create_directory(state.path() + "/" + id);
+    const auto journal = state::Journal::open(state.path() + "/" + id, options);
+    streams::StoredPosition position;
+    position.inputs.emplace_back().journal = topic;
+    std::string bytes;
+    streams::encodePosition(position, bytes);
+    state::Commit commit;
+    commit.put(journal->declareStore("group"), "task/" + topic + "/0", bytes);
+    static_cast<void>(journal->commit(commit));
+  }
+  runCount(untilEnd(), topic);  // before the group had it
+  EXPECT_EQ(stored("counts"), (Counts{{"a", 1}, {"b", 1}}));
+}
+
+TEST_F(ApplicationOnKafka, PositionsBehindControlRecordsAreNotTakenBack) {
+  const std::string topic = makeTopic(1);
+  const std::string other = makeTopic(1);
+  transaction({topic, {0}}, 3, true);
+  const Offset end{4};
+  const auto describe = [&](Application& application) {
+    count(application, topic, "counts");
+    count(application, other, "others");
+  };
+  Application application(optionsFor(state.path()));
+  describe(application);
+  std::thread runs([&] { application.run(); });
+  EXPECT_TRUE(eventually([&] { return committed({topic, {0}}) == end; }));
+  for (int round = 1; round <= 3; ++round) {
+    produceKeys(other, {"k"});
+    EXPECT_TRUE(eventually([&] { return committed({other, {0}}) == Offset{round}; }));
+    EXPECT_EQ(committed({topic, {0}}), end);
+  }
+  application.stop();
+  runs.join();
+  transaction({topic, {0}}, 3, false);
+  Application toTheEnd(untilEnd());
+  describe(toTheEnd);
+  toTheEnd.run();
+  EXPECT_EQ(stored("counts"), (Counts{{"c0", 1}, {"c1", 1}, {"c2", 1}}));
+}
+
+TEST_F(ApplicationOnKafka, UncommittedRecordsAreRefusedByName) {
+  ApplicationOptions options = untilEnd();
+  options.kafka["isolation.level"] = "read_uncommitted";
+  try {
+    runCount(options, makeTopic(1));
+    ADD_FAILURE() << "it ran";
+  } catch (const ConfigurationError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("isolation.level"));
+  }
+}
+
+TEST_F(ApplicationOnKafka, ACopyOfTheStateDirectoryPutsTheFirstOut) {
+  const std::string topic = makeTopic(1);
+  produceKeys(topic, {"a"});
+  runCount(untilEnd(), topic);
+  const testing::TemporaryDirectory copy;
+  std::filesystem::copy(state.path(), copy.path(),
+                        std::filesystem::copy_options::recursive |
+                            std::filesystem::copy_options::overwrite_existing);
+  const auto begin = [&](Application& application) {
+    count(application, topic, "counts");
+    return std::async(std::launch::async, [&application] { application.run(); });
+  };
+  Application first(optionsFor(state.path()));
+  auto firstEnd = begin(first);
+  ASSERT_TRUE(eventually([&] { return first.metrics().tasks == 1; }));
+  Application second(optionsFor(copy.path()));
+  auto secondEnd = begin(second);
+  ASSERT_EQ(firstEnd.wait_for(60s), std::future_status::ready);
+  try {
+    firstEnd.get();
+    ADD_FAILURE() << "two have one identity";
+  } catch (const KafkaError& error) {
+    EXPECT_EQ(error.code(), ErrorCode::FixConfiguration);
+    EXPECT_THAT(error.what(), HasSubstr("copy of a state directory"));
+  }
+  EXPECT_TRUE(eventually([&] { return second.metrics().tasks == 1; }));
+  second.stop();
+  secondEnd.get();
+}
+
+TEST_F(ApplicationOnKafka, FiguresNeedNoBroker) {
+  if (!broker().ours()) return;
+  const std::string topic = makeTopic(1);
+  produceKeys(topic, {"a"});
+  ApplicationOptions options = optionsFor(state.path());
+  options.kafka["penstock.timeout.ms"] = "300";
+  options.kafka["session.timeout.ms"] = "30000";
+  Application application(options);
+  count(application, topic, "counts");
+  std::thread runs([&] { application.run(); });
+  EXPECT_TRUE(eventually([&] { return committed({topic, {0}}) == Offset{1}; }));
+  const auto restarts = application.metrics().restarts;
+  broker().freeze();
+  std::this_thread::sleep_for(2500ms);  // the lag is counted once a second
+  EXPECT_EQ(application.metrics().restarts, restarts);
+  EXPECT_EQ(application.metrics().lag, 0);
+  broker().thaw();
+  application.stop();
+  runs.join();
 }
 
 }  // namespace

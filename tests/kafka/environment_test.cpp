@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <atomic>
 #include <random>
+#include <thread>
 
+#include "kafka/kafka_handle.h"
 #include "tests/kafka/kafka_test.h"
 
 namespace penstock::kafka {
@@ -49,6 +51,40 @@ void KafkaTest::produceNumbers(const std::string& topic, std::int32_t partition,
     producer->send(topic, PartitionIndex{partition}, record, {});
   }
   producer->flush(30s);
+}
+
+void KafkaTest::transaction(const TopicPartition& partition, int count, bool commit) {
+  Client client(RD_KAFKA_PRODUCER, {broker().servers(), {{"transactional.id", partition.topic}}});
+  const auto good = [](rd_kafka_error_t* error) {
+    const RdError owned(error);
+    ASSERT_FALSE(owned) << rd_kafka_error_string(owned.get());
+  };
+  good(rd_kafka_init_transactions(client.get(), 30000));
+  good(rd_kafka_begin_transaction(client.get()));
+  for (int i = 0; i < count; ++i) {
+    const std::string value = (commit ? "c" : "a") + std::to_string(i);
+    ASSERT_EQ(
+        rd_kafka_producev(client.get(), RD_KAFKA_V_TOPIC(partition.topic.c_str()),
+                          RD_KAFKA_V_PARTITION(partition.partition.value),
+                          RD_KAFKA_V_KEY(value.data(), value.size()),
+                          RD_KAFKA_V_VALUE(const_cast<char*>(value.data()), value.size()),
+                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+        RD_KAFKA_RESP_ERR_NO_ERROR);
+  }
+  // Its delivery reports are events that somebody has to take before the end is sent.
+  std::atomic<bool> ended{false};
+  std::thread reports([&] {
+    const Queue queue(rd_kafka_queue_get_main(client.get()));
+    while (!ended) const Event event(rd_kafka_queue_poll(queue.get(), 10));
+  });
+  if (commit) {
+    good(rd_kafka_commit_transaction(client.get(), 30000));
+  } else {
+    rd_kafka_flush(client.get(), 30000);
+    good(rd_kafka_abort_transaction(client.get(), 30000));
+  }
+  ended = true;
+  reports.join();
 }
 
 std::map<TopicPartition, std::vector<std::string>> KafkaTest::read(

@@ -51,7 +51,7 @@ class DeadEnd {
   std::string servers_;
 };
 
-TEST_F(KafkaFaults, anUnreachableBrokerIsATypedErrorInTime) {
+TEST_F(KafkaFaults, AnUnreachableBrokerIsATypedErrorInTime) {
   for (const bool listens : {false, true}) {
     const DeadEnd dead(listens);
     const auto there = topics::openKafkaTransport(dead.servers(), {{"penstock.timeout.ms", "300"}});
@@ -73,7 +73,7 @@ TEST_F(KafkaFaults, anUnreachableBrokerIsATypedErrorInTime) {
   }
 }
 
-TEST_F(KafkaFaults, settingsThatContradictAreRefusedByName) {
+TEST_F(KafkaFaults, SettingsThatContradictAreRefusedByName) {
   const std::vector<std::pair<std::string, std::string>> refused = {
       {"enable.auto.commit", "true"},
       {"enable.auto.offset.store", "true"},
@@ -101,7 +101,7 @@ TEST_F(KafkaFaults, settingsThatContradictAreRefusedByName) {
   EXPECT_THROW(transport->producer({.extra = {{"acks", "0"}}}), ConfigurationError);
 }
 
-TEST_F(KafkaFaults, absurdOptionsAreRefusedByName) {
+TEST_F(KafkaFaults, AbsurdOptionsAreRefusedByName) {
   EXPECT_THROW(transport->consumer({.batchRecordsMax = 0}), ConfigurationError);
   EXPECT_THROW(transport->producer({.deliveryTimeout = -1s}), ConfigurationError);
   EXPECT_THROW(transport->producer({.deliveryTimeout = 0s}), ConfigurationError);
@@ -114,7 +114,7 @@ TEST_F(KafkaFaults, absurdOptionsAreRefusedByName) {
   EXPECT_THROW(transport->producer({.extra = {{"linger.ms", "a while"}}}), ConfigurationError);
 }
 
-TEST_F(KafkaFaults, clientsGoOnAfterTheBrokerWasKilledAndStartedAgain) {
+TEST_F(KafkaFaults, ClientsGoOnAfterTheBrokerWasKilledAndStartedAgain) {
   if (!broker().ours()) return;  // somebody else's broker is not killed
   const std::string topic = makeTopic(1);
   const auto producer = transport->producer({});
@@ -148,7 +148,7 @@ TEST_F(KafkaFaults, clientsGoOnAfterTheBrokerWasKilledAndStartedAgain) {
   EXPECT_EQ(consumer->committed({{topic, {0}}}, 30s).at({topic, {0}}).value, 100);
 }
 
-TEST_F(KafkaFaults, aSilentBrokerBoundsCommitAndDelivery) {
+TEST_F(KafkaFaults, ASilentBrokerBoundsCommitAndDelivery) {
   if (!broker().ours()) return;
   const std::string topic = makeTopic(1);
   const auto quick =

@@ -67,7 +67,7 @@ class KafkaGroups : public KafkaTest {
   }
 };
 
-TEST_F(KafkaGroups, twoMembersShareAndAClosedOneLeavesItsShare) {
+TEST_F(KafkaGroups, TwoMembersShareAndAClosedOneLeavesItsShare) {
   produceAll(500);
   Member first(*transport, group, topic);
   ASSERT_TRUE(eventually([&] {
@@ -102,7 +102,7 @@ TEST_F(KafkaGroups, twoMembersShareAndAClosedOneLeavesItsShare) {
   first.consumer->close();
 }
 
-TEST_F(KafkaGroups, aMemberThatNoLongerPollsLosesItsShare) {
+TEST_F(KafkaGroups, AMemberThatNoLongerPollsLosesItsShare) {
   produceAll(100);
   Member first(*transport, group, topic);
   first.consumer = transport->consumer({.group = group,
@@ -140,7 +140,7 @@ TEST_F(KafkaGroups, aMemberThatNoLongerPollsLosesItsShare) {
   }));
 }
 
-TEST_F(KafkaGroups, whatAListenerThrowsComesOutOfPoll) {
+TEST_F(KafkaGroups, WhatAListenerThrowsComesOutOfPoll) {
   const auto consumer = transport->consumer({.group = group});
   topics::RebalanceListener listener;
   bool thrown = false;
@@ -157,7 +157,7 @@ TEST_F(KafkaGroups, whatAListenerThrowsComesOutOfPoll) {
   }));
 }
 
-TEST_F(KafkaGroups, aListenerMaySeekBeforeTheFirstRecord) {
+TEST_F(KafkaGroups, AListenerMaySeekBeforeTheFirstRecord) {
   produceAll(10);
   const auto consumer = transport->consumer({.group = group, .offsetReset = OffsetReset::Error});
   topics::RebalanceListener listener;
@@ -168,7 +168,35 @@ TEST_F(KafkaGroups, aListenerMaySeekBeforeTheFirstRecord) {
   for (const auto& [partition, values] : read(*consumer, 12)) EXPECT_EQ(values.size(), 3U);
 }
 
-TEST_F(KafkaGroups, anUnusedMemberClosesAtOnce) {
+TEST_F(KafkaGroups, PartitionsAssignedByHandSurviveTheGroupThatWasLeft) {
+  produceAll(100);
+  const TopicPartition byHand{topic, {2}};
+  std::vector<std::string> expected = numbers(200000, 200100);
+  for (const bool joined : {true, false}) {
+    const auto consumer = transport->consumer({.group = freshName("group")});
+    consumer->subscribe({topic}, {});
+    RecordBatch batch;
+    if (joined) {
+      ASSERT_TRUE(eventually([&] {
+        consumer->poll(batch, 10ms);
+        return consumer->assignment().size() == 4;
+      }));
+    }
+    consumer->assign({byHand});
+    EXPECT_EQ(readValues(*consumer, expected.size()), expected);
+    produceNumbers(topic, 2, 1, 7);
+    EXPECT_EQ(readValues(*consumer, 1), numbers(7, 8));
+    expected.emplace_back("7");
+    EXPECT_EQ(consumer->assignment(), std::vector<TopicPartition>{byHand});
+    consumer->subscribe({topic}, {});  // and back
+    ASSERT_TRUE(eventually([&] {
+      consumer->poll(batch, 10ms);
+      return consumer->assignment().size() == 4;
+    }));
+  }
+}
+
+TEST_F(KafkaGroups, AnUnusedMemberClosesAtOnce) {
   const auto begin = std::chrono::steady_clock::now();
   {
     const auto consumer = transport->consumer({.group = group});

@@ -39,6 +39,9 @@ class KafkaTest : public ::testing::Test {
   /// Writes "0", "1", ... with timestamps 1000, 1001, ... to one partition.
   void produceNumbers(const std::string& topic, std::int32_t partition, int count, int first = 0);
 
+  /// One transaction of `count` records, ended by commit or abort.
+  static void transaction(const TopicPartition& partition, int count, bool commit);
+
   /// Reads until `count` records came, or fails. Values per partition, in order.
   static std::map<TopicPartition, std::vector<std::string>> read(topics::ConsumerBackend& consumer,
                                                                  std::size_t count);

@@ -4,7 +4,6 @@
 #include <penstock/error.h>
 #include <penstock/state/errors.h>
 
-#include <atomic>
 #include <random>
 #include <thread>
 
@@ -37,42 +36,9 @@ class KafkaPositions : public KafkaTest {
     ASSERT_TRUE(eventually(
         [&] { return transport->describeTopic(topic)->partitions[0].start.value == offset; }));
   }
-
-  /// One transaction of `count` records, ended by commit or abort.
-  void transaction(int count, bool commit) {
-    Client client(RD_KAFKA_PRODUCER, {broker().servers(), {{"transactional.id", topic}}});
-    const auto good = [](rd_kafka_error_t* error) {
-      const RdError owned(error);
-      ASSERT_FALSE(owned) << rd_kafka_error_string(owned.get());
-    };
-    good(rd_kafka_init_transactions(client.get(), 30000));
-    good(rd_kafka_begin_transaction(client.get()));
-    for (int i = 0; i < count; ++i) {
-      const std::string value = (commit ? "c" : "a") + std::to_string(i);
-      ASSERT_EQ(
-          rd_kafka_producev(client.get(), RD_KAFKA_V_TOPIC(topic.c_str()), RD_KAFKA_V_PARTITION(0),
-                            RD_KAFKA_V_VALUE(const_cast<char*>(value.data()), value.size()),
-                            RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
-          RD_KAFKA_RESP_ERR_NO_ERROR);
-    }
-    // Its delivery reports are events that somebody has to take before the end is sent.
-    std::atomic<bool> ended{false};
-    std::thread reports([&] {
-      const Queue queue(rd_kafka_queue_get_main(client.get()));
-      while (!ended) const Event event(rd_kafka_queue_poll(queue.get(), 10));
-    });
-    if (commit) {
-      good(rd_kafka_commit_transaction(client.get(), 30000));
-    } else {
-      rd_kafka_flush(client.get(), 30000);
-      good(rd_kafka_abort_transaction(client.get(), 30000));
-    }
-    ended = true;
-    reports.join();
-  }
 };
 
-TEST_F(KafkaPositions, seekingToBeginEndOffsetAndTime) {
+TEST_F(KafkaPositions, SeekingToBeginEndOffsetAndTime) {
   produceNumbers(topic, 0, 100);
   const auto consumer = transport->consumer({});
   consumer->assign({partition});
@@ -104,7 +70,7 @@ TEST_F(KafkaPositions, seekingToBeginEndOffsetAndTime) {
   EXPECT_EQ(readValues(*consumer, 105), numbers(0, 105));
 }
 
-TEST_F(KafkaPositions, seekingBeforeTheFirstPoll) {
+TEST_F(KafkaPositions, SeekingBeforeTheFirstPoll) {
   produceNumbers(topic, 0, 20);
   const auto consumer = transport->consumer({.offsetReset = OffsetReset::Error});
   consumer->assign({partition});
@@ -113,7 +79,7 @@ TEST_F(KafkaPositions, seekingBeforeTheFirstPoll) {
   EXPECT_EQ(readValues(*consumer, 5), numbers(15, 20));
 }
 
-TEST_F(KafkaPositions, seeksAndPausesAtRandomNeverLoseOrRepeat) {
+TEST_F(KafkaPositions, SeeksAndPausesAtRandomNeverLoseOrRepeat) {
   const std::string wide = makeTopic(3);
   for (int i = 0; i < 3; ++i) produceNumbers(wide, i, 3000);
   const unsigned seed = std::random_device{}();
@@ -165,7 +131,7 @@ TEST_F(KafkaPositions, seeksAndPausesAtRandomNeverLoseOrRepeat) {
   for (const TopicPartition& each : partitions) EXPECT_EQ(expected[each], 3000);
 }
 
-TEST_F(KafkaPositions, aWakeupEndsAPollFromAnotherThread) {
+TEST_F(KafkaPositions, AWakeupEndsAPollFromAnotherThread) {
   const auto consumer = transport->consumer({});
   consumer->assign({partition});
   RecordBatch batch;
@@ -181,7 +147,7 @@ TEST_F(KafkaPositions, aWakeupEndsAPollFromAnotherThread) {
   EXPECT_EQ(readValues(*consumer, 1), numbers(0, 1));
 }
 
-TEST_F(KafkaPositions, aLoneRecordIsNotHeldBackForABatch) {
+TEST_F(KafkaPositions, ALoneRecordIsNotHeldBackForABatch) {
   const auto consumer = transport->consumer({});
   consumer->assign({partition});
   RecordBatch batch;
@@ -191,7 +157,7 @@ TEST_F(KafkaPositions, aLoneRecordIsNotHeldBackForABatch) {
   EXPECT_EQ(batch.records.size(), 1U);
 }
 
-TEST_F(KafkaPositions, theGroupRemembersWhatWasCommitted) {
+TEST_F(KafkaPositions, TheGroupRemembersWhatWasCommitted) {
   produceNumbers(topic, 0, 50);
   const std::string group = freshName("group");
   {
@@ -211,7 +177,7 @@ TEST_F(KafkaPositions, theGroupRemembersWhatWasCommitted) {
   EXPECT_EQ(byHand->position(partition).value, 20);
 }
 
-TEST_F(KafkaPositions, withoutACommitOffsetResetDecides) {
+TEST_F(KafkaPositions, WithoutACommitOffsetResetDecides) {
   produceNumbers(topic, 0, 10);
   const auto latest =
       transport->consumer({.group = freshName("g"), .offsetReset = OffsetReset::Latest});
@@ -238,7 +204,7 @@ TEST_F(KafkaPositions, withoutACommitOffsetResetDecides) {
   EXPECT_EQ(readValues(*strict, 1), numbers(12, 13));
 }
 
-TEST_F(KafkaPositions, aPositionThatRetentionTookIsNeverReset) {
+TEST_F(KafkaPositions, APositionThatRetentionTookIsNeverReset) {
   produceNumbers(topic, 0, 100);
   const std::string group = freshName("group");
   {
@@ -266,7 +232,7 @@ TEST_F(KafkaPositions, aPositionThatRetentionTookIsNeverReset) {
   EXPECT_EQ(readValues(*consumer, 40), numbers(60, 100));
 }
 
-TEST_F(KafkaPositions, aPositionBeyondTheEndIsRefused) {
+TEST_F(KafkaPositions, APositionBeyondTheEndIsRefused) {
   produceNumbers(topic, 0, 10);
   const auto consumer = transport->consumer({});
   consumer->assign({partition});
@@ -281,7 +247,7 @@ TEST_F(KafkaPositions, aPositionBeyondTheEndIsRefused) {
       state::PositionOutOfRange);
 }
 
-TEST_F(KafkaPositions, bookmarksAreRefusedWhenTheTopicIsAnotherOne) {
+TEST_F(KafkaPositions, BookmarksAreRefusedWhenTheTopicIsAnotherOne) {
   produceNumbers(topic, 0, 100);
   const auto consumer = transport->consumer({});
   consumer->assign({partition});
@@ -300,10 +266,43 @@ TEST_F(KafkaPositions, bookmarksAreRefusedWhenTheTopicIsAnotherOne) {
   EXPECT_THROW(consumer->seekBookmark(partition, beyond), state::PositionOutOfRange);
 }
 
-TEST_F(KafkaPositions, theEndIsReachedPastAbortedRecordsAndControlRecords) {
+TEST_F(KafkaPositions, BookmarksAreRefusedInATopicMadeAnew) {
+  produceNumbers(topic, 0, 50);
+  std::string kept;
+  {
+    const auto consumer = transport->consumer({});
+    consumer->assign({partition});
+    EXPECT_EQ(readValues(*consumer, 50), numbers(0, 50));
+    kept = consumer->bookmark(partition);
+    consumer->seek(partition, SeekBegin{});
+    consumer->seekBookmark(partition, kept);
+    EXPECT_EQ(consumer->bookmark(partition), kept);
+    EXPECT_THROW(consumer->seekBookmark(partition, kept + "x"), ConfigurationError);
+  }
+  ASSERT_TRUE(transport->deleteTopic(topic));
+  ASSERT_TRUE(transport->createTopic(topic, {.partitions = 1}));
+  produceNumbers(topic, 0, 100, 1);
+  const auto consumer = transport->consumer({});
+  consumer->assign({partition});
+  EXPECT_THROW(consumer->seekBookmark(partition, kept), state::PositionOutOfRange);
+}
+
+TEST_F(KafkaPositions, ABookmarkWhoseRecordIsGoneStands) {
+  produceNumbers(topic, 0, 50);
+  const auto consumer = transport->consumer({});
+  consumer->assign({partition});
+  EXPECT_EQ(readValues(*consumer, 50), numbers(0, 50));
+  const std::string kept = consumer->bookmark(partition);
+  purgeBelow(50);
+  consumer->seekBookmark(partition, kept);
+  produceNumbers(topic, 0, 1, 50);
+  EXPECT_EQ(readValues(*consumer, 1), numbers(50, 51));
+}
+
+TEST_F(KafkaPositions, TheEndIsReachedPastAbortedRecordsAndControlRecords) {
   produceNumbers(topic, 0, 3);
-  transaction(4, true);
-  transaction(5, false);
+  transaction(partition, 4, true);
+  transaction(partition, 5, false);
   const std::int64_t end = transport->describeTopic(topic)->partitions[0].end.value;
   EXPECT_EQ(end, 3 + 4 + 1 + 5 + 1);
   const auto consumer = transport->consumer({});
@@ -314,7 +313,7 @@ TEST_F(KafkaPositions, theEndIsReachedPastAbortedRecordsAndControlRecords) {
   EXPECT_EQ(consumer->position(partition).value, end);
 }
 
-TEST_F(KafkaPositions, whatIsNotAssignedIsRefusedByName) {
+TEST_F(KafkaPositions, WhatIsNotAssignedIsRefusedByName) {
   const auto consumer = transport->consumer({.group = freshName("g")});
   EXPECT_THROW(consumer->seek(partition, SeekBegin{}), ConfigurationError);
   EXPECT_THROW(static_cast<void>(consumer->position(partition)), ConfigurationError);

@@ -39,7 +39,7 @@ void send(topics::ProducerBackend& producer, const std::string& topic,
   producer.send(topic, partition, view, std::move(done));
 }
 
-TEST_F(KafkaRecords, everythingARecordHoldsRoundTrips) {
+TEST_F(KafkaRecords, EverythingARecordHoldsRoundTrips) {
   const std::string topic = makeTopic(1);
   const std::string zeros("a\0b\0", 4);
   const std::string large(900000, 'x');
@@ -70,7 +70,7 @@ TEST_F(KafkaRecords, everythingARecordHoldsRoundTrips) {
   }
 }
 
-TEST_F(KafkaRecords, aViewWithoutBytesIsNotAbsent) {
+TEST_F(KafkaRecords, AViewWithoutBytesIsNotAbsent) {
   const std::string topic = makeTopic(1);
   const auto producer = transport->producer({});
   const HeaderView header{"h", std::string_view{}};
@@ -88,7 +88,7 @@ TEST_F(KafkaRecords, aViewWithoutBytesIsNotAbsent) {
   EXPECT_EQ(back[0], (Record{"", "", {1}, {{"h", ""}}}));
 }
 
-TEST_F(KafkaRecords, keysGoWhereKafkasJavaClientPutsThem) {
+TEST_F(KafkaRecords, KeysGoWhereKafkasJavaClientPutsThem) {
   const std::string topic = makeTopic(7);
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
@@ -111,7 +111,7 @@ TEST_F(KafkaRecords, keysGoWhereKafkasJavaClientPutsThem) {
   EXPECT_EQ(wrong, 0);
 }
 
-TEST_F(KafkaRecords, deliveriesNameWhereTheRecordStands) {
+TEST_F(KafkaRecords, DeliveriesNameWhereTheRecordStands) {
   const std::string topic = makeTopic(2);
   const auto producer = transport->producer({});
   std::vector<std::future<Delivery>> deliveries;
@@ -136,7 +136,7 @@ TEST_F(KafkaRecords, deliveriesNameWhereTheRecordStands) {
   EXPECT_FALSE(sameThread);
 }
 
-TEST_F(KafkaRecords, aBatchOutlivesItsConsumerAndTheNextPoll) {
+TEST_F(KafkaRecords, ABatchOutlivesItsConsumerAndTheNextPoll) {
   const std::string topic = makeTopic(1);
   produceNumbers(topic, 0, 1000);
   std::vector<RecordBatch> batches;
@@ -163,7 +163,7 @@ TEST_F(KafkaRecords, aBatchOutlivesItsConsumerAndTheNextPoll) {
   EXPECT_EQ(values, numbers(0, 1000));
 }
 
-TEST_F(KafkaRecords, manyPartitionsAreReadWhole) {
+TEST_F(KafkaRecords, ManyPartitionsAreReadWhole) {
   const std::string topic = makeTopic(8);
   const auto producer = transport->producer({});
   for (int i = 0; i < 20000; ++i) {
@@ -181,7 +181,7 @@ TEST_F(KafkaRecords, manyPartitionsAreReadWhole) {
   }
 }
 
-TEST_F(KafkaRecords, aSmallQueueBlocksTheSenderAndLosesNothing) {
+TEST_F(KafkaRecords, ASmallQueueBlocksTheSenderAndLosesNothing) {
   const std::string topic = makeTopic(1);
   const auto producer = transport->producer({.extra = {{"queue.buffering.max.messages", "50"}}});
   std::vector<std::thread> threads;
@@ -202,7 +202,7 @@ TEST_F(KafkaRecords, aSmallQueueBlocksTheSenderAndLosesNothing) {
   EXPECT_EQ(transport->describeTopic(topic)->partitions[0].end.value, 4000);
 }
 
-TEST_F(KafkaRecords, whatCannotBeStoredIsRefusedByKind) {
+TEST_F(KafkaRecords, WhatCannotBeStoredIsRefusedByKind) {
   const std::string topic = makeTopic(2);
   const auto producer = transport->producer({});
   EXPECT_THROW(send(*producer, topic, {}, {"k", "v", {-5}, {}}), state::InvalidArgument);
@@ -219,7 +219,7 @@ TEST_F(KafkaRecords, whatCannotBeStoredIsRefusedByKind) {
   EXPECT_EQ(transport->describeTopic(topic)->partitions[0].end.value, 0);
 }
 
-TEST_F(KafkaRecords, whatTheBrokerRefusesReachesTheCallbackAndTheFlush) {
+TEST_F(KafkaRecords, WhatTheBrokerRefusesReachesTheCallbackAndTheFlush) {
   const std::string topic = makeTopic(1, {.extra = {{"max.message.bytes", "1000"}}});
   const auto producer = transport->producer({});
   std::promise<std::exception_ptr> outcome;
@@ -238,7 +238,7 @@ TEST_F(KafkaRecords, whatTheBrokerRefusesReachesTheCallbackAndTheFlush) {
   producer->flush(30s);  // told once
 }
 
-TEST_F(KafkaRecords, aClosedProducerSaysSo) {
+TEST_F(KafkaRecords, AClosedProducerSaysSo) {
   const std::string topic = makeTopic(1);
   const auto producer = transport->producer({});
   send(*producer, topic, {}, {"k", "v", {1}, {}});

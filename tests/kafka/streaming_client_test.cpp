@@ -4,12 +4,17 @@
 // them do on files. What only the backend can be asked is in the backend's own tests.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <librdkafka/rdkafka.h>
+#include <penstock/kafka_error.h>
 #include <penstock/state/errors.h>
 #include <penstock/streaming_client.h>
 
+#include <array>
 #include <csignal>
+#include <optional>
 #include <set>
 
+#include "kafka/kafka_handle.h"
 #include "support/build_paths.h"
 #include "support/subprocess.h"
 #include "tests/kafka/kafka_test.h"
@@ -40,6 +45,26 @@ class StreamingClientOnKafka : public ::testing::Test {
       values.emplace_back(record.value.value_or("(none)"));
     });
     return values;
+  }
+
+  /// Allows all that is done with a topic, and forbids one thing.
+  static void forbid(const std::string& name, rd_kafka_AclOperation_t operation) {
+    const kafka::Client admin(RD_KAFKA_CONSUMER, {kafka::broker().servers(), {}});
+    char reason[256];
+    const auto rule = [&](rd_kafka_AclOperation_t what, rd_kafka_AclPermissionType_t how) {
+      return rd_kafka_AclBinding_new(RD_KAFKA_RESOURCE_TOPIC, name.c_str(),
+                                     RD_KAFKA_RESOURCE_PATTERN_LITERAL, "User:*", "*", what, how,
+                                     reason, sizeof(reason));
+    };
+    std::array<rd_kafka_AclBinding_t*, 2> rules{
+        rule(RD_KAFKA_ACL_OPERATION_ALL, RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW),
+        rule(operation, RD_KAFKA_ACL_PERMISSION_TYPE_DENY)};
+    const kafka::Queue answers(rd_kafka_queue_new(admin.get()));
+    rd_kafka_CreateAcls(admin.get(), rules.data(), rules.size(), nullptr, answers.get());
+    const kafka::Event answer(rd_kafka_queue_poll(answers.get(), 30000));
+    rd_kafka_AclBinding_destroy_array(rules.data(), rules.size());
+    ASSERT_TRUE(answer);
+    ASSERT_EQ(rd_kafka_event_error(answer.get()), RD_KAFKA_RESP_ERR_NO_ERROR);
   }
 
   StreamingClient client;
@@ -100,6 +125,70 @@ TEST_F(StreamingClientOnKafka, AGroupGoesOnBehindTheRecordWhoseCallbackThrew) {
   }
   TopicConsumer again = client.consumer(topic, {.group = group});
   EXPECT_THAT(rest(again), ElementsAre("2", "3", "4"));
+}
+
+TEST_F(StreamingClientOnKafka, ReadingAndWritingNeedNoRightToASettingsList) {
+  if (!kafka::broker().ours()) return;  // somebody else's may ask nobody for rights
+  client.createTopic(topic, {.partitions = 1});
+  forbid(topic, RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS);
+  ASSERT_TRUE(testing::eventually([&] {
+    try {
+      static_cast<void>(client.describeTopic(topic));
+      return false;
+    } catch (const KafkaError& error) {
+      return error.code() == ErrorCode::FixConfiguration;
+    }
+  }));
+  fill(3);
+  TopicConsumer consumer = client.consumer(topic);
+  EXPECT_THAT(rest(consumer), ElementsAre("0", "1", "2"));
+  TopicConsumer member = client.consumer(topic, {.group = kafka::freshName("group")});
+  EXPECT_THAT(rest(member), ElementsAre("0", "1", "2"));
+}
+
+TEST_F(StreamingClientOnKafka, AGiveUpWhoseCommitFailsIsNotCommittedLater) {
+  if (!kafka::broker().ours()) return;
+  using namespace std::chrono_literals;
+  const std::string closed = kafka::freshName("closed");
+  client.createTopic(closed, {.partitions = 1});
+  client.createTopic(topic, {.partitions = 2});
+  const auto write = [&](const std::string& to, std::int32_t partition, int count) {
+    TopicProducer producer = client.producer(to);
+    for (int i = 0; i < count; ++i) producer.post({.value = "v", .partition = {{partition}}});
+    producer.flush();
+  };
+  write(closed, 0, 5);
+  for (const int partition : {0, 1}) write(topic, partition, 5);
+  const ConsumerOptions options{.group = kafka::freshName("group"), .commitInterval = 1h};
+  TopicConsumer first = client.consumer({closed, topic}, options);
+  std::optional<TopicConsumer> second;
+  int seen = 0;
+  EXPECT_THROW(first.run([&](const TopicPartition&, const RecordView&) {
+    if (++seen < 15) return;
+    first.pause({{closed, {0}}});
+    forbid(closed, RD_KAFKA_ACL_OPERATION_READ);  // commits in it are refused, too
+    second = client.consumer(topic, options);
+  }),
+               KafkaError);
+  // The partition that the second one got goes on, and is left alone by the first.
+  for (const int partition : {0, 1}) write(topic, partition, 3);
+  RecordBatch batch;
+  ASSERT_TRUE(testing::eventually([&] {
+    return second->poll(batch, 10ms) && batch.next == Offset{8};
+  }));
+  second->commit();
+  const TopicPartition theirs = batch.source;
+  EXPECT_EQ(second->committed({theirs}).at(theirs), Offset{8});
+  bool read = false;
+  try {
+    first.run([&](const TopicPartition& from, const RecordView& record) {
+      EXPECT_NE(from, theirs);
+      read = read || record.offset == Offset{7};
+      if (read) first.stop();
+    });
+  } catch (const KafkaError&) {  // the topic that it may no longer read
+  }
+  EXPECT_EQ(second->committed({theirs}).at(theirs), Offset{8});
 }
 
 TEST_F(StreamingClientOnKafka, UnknownTopicsAreErrors) {

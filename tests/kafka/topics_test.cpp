@@ -27,7 +27,7 @@ std::string messageOf(Call call) {
   return {};
 }
 
-TEST_F(KafkaTopics, aTopicIsMadeListedDescribedAndDeleted) {
+TEST_F(KafkaTopics, ATopicIsMadeListedDescribedAndDeleted) {
   const std::string name = freshName("life");
   EXPECT_FALSE(transport->describeTopic(name).has_value());
   EXPECT_TRUE(transport->createTopic(name, {.partitions = 3}));
@@ -49,7 +49,7 @@ TEST_F(KafkaTopics, aTopicIsMadeListedDescribedAndDeleted) {
   EXPECT_FALSE(transport->describeTopic(name).has_value());
 }
 
-TEST_F(KafkaTopics, makingItAgainIsFalseOrNamesBothPartitionCounts) {
+TEST_F(KafkaTopics, MakingItAgainIsFalseOrNamesBothPartitionCounts) {
   const std::string name = makeTopic(3);
   EXPECT_FALSE(transport->createTopic(name, {.partitions = 3}));
   EXPECT_FALSE(transport->createTopic(name, {}));
@@ -58,7 +58,7 @@ TEST_F(KafkaTopics, makingItAgainIsFalseOrNamesBothPartitionCounts) {
       AllOf(HasSubstr(name), HasSubstr("3"), HasSubstr("5")));
 }
 
-TEST_F(KafkaTopics, settingsArePassedThroughAndDescribed) {
+TEST_F(KafkaTopics, SettingsArePassedThroughAndDescribed) {
   const std::string name = makeTopic(1, {.partitions = 0,
                                          .retentionMs = 3600000,
                                          .retentionBytes = 1000000,
@@ -70,7 +70,7 @@ TEST_F(KafkaTopics, settingsArePassedThroughAndDescribed) {
   EXPECT_EQ(description->config.extra.at("cleanup.policy"), "compact,delete");
 }
 
-TEST_F(KafkaTopics, withoutACountTheBrokerChooses) {
+TEST_F(KafkaTopics, WithoutACountTheBrokerChooses) {
   const std::string name = makeTopic(0);
   const auto description = transport->describeTopic(name);
   ASSERT_TRUE(description.has_value());
@@ -80,11 +80,11 @@ TEST_F(KafkaTopics, withoutACountTheBrokerChooses) {
   }
 }
 
-TEST_F(KafkaTopics, deletingWhatIsNotThereIsFalse) {
+TEST_F(KafkaTopics, DeletingWhatIsNotThereIsFalse) {
   EXPECT_FALSE(transport->deleteTopic(freshName("nothing")));
 }
 
-TEST_F(KafkaTopics, lookingForATopicDoesNotMakeIt) {
+TEST_F(KafkaTopics, LookingForATopicDoesNotMakeIt) {
   const std::string name = freshName("nothing");  // the broker makes topics that are asked for
   EXPECT_FALSE(transport->describeTopic(name).has_value());
   EXPECT_THROW(transport->consumer({})->assign({{name, {0}}}), ConfigurationError);
@@ -93,7 +93,7 @@ TEST_F(KafkaTopics, lookingForATopicDoesNotMakeIt) {
   EXPECT_THAT(transport->listTopics(), Not(Contains(name)));
 }
 
-TEST_F(KafkaTopics, badNamesCountsAndSettingsAreRefused) {
+TEST_F(KafkaTopics, BadNamesCountsAndSettingsAreRefused) {
   EXPECT_THROW(transport->createTopic("a/b", {}), ConfigurationError);
   EXPECT_THROW(transport->createTopic("", {}), ConfigurationError);
   EXPECT_THROW(transport->describeTopic(".."), ConfigurationError);
@@ -111,7 +111,7 @@ TEST_F(KafkaTopics, badNamesCountsAndSettingsAreRefused) {
   }
 }
 
-TEST_F(KafkaTopics, theBrokersOwnTopicsAreNotListed) {
+TEST_F(KafkaTopics, TheBrokersOwnTopicsAreNotListed) {
   const auto consumer = transport->consumer({.group = freshName("group")});
   const std::string name = makeTopic(1);
   consumer->assign({{name, {0}}});
