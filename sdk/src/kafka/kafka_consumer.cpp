@@ -48,8 +48,12 @@ KafkaConsumer::KafkaConsumer(const TransportSettings& settings, const ConsumerOp
     throw ConfigurationError("ConsumerOptions::batchRecordsMax is " +
                              std::to_string(options_.batchRecordsMax) + "; expected 1 to 1000000");
   }
+  connect();
+}
+
+void KafkaConsumer::connect() {
   client_ = std::make_shared<Client>(
-      RD_KAFKA_CONSUMER, clientSettings(settings, options),
+      RD_KAFKA_CONSUMER, clientSettings(settings_, options_),
       [this](rd_kafka_resp_err_t event, rd_kafka_topic_partition_list_t* partitions) {
         onRebalance(event, *partitions);
       });
@@ -58,6 +62,8 @@ KafkaConsumer::KafkaConsumer(const TransportSettings& settings, const ConsumerOp
   std::size_t size = sizeof(value);
   rd_kafka_conf_get(rd_kafka_conf(client_->get()), "max.poll.interval.ms", value, &size);
   maxPollInterval_ = milliseconds(std::stol(value));
+  const std::lock_guard lock(interruptMutex_);
+  closing_ = false;
 }
 
 KafkaConsumer::~KafkaConsumer() {
@@ -115,9 +121,9 @@ void KafkaConsumer::assign(const std::vector<TopicPartition>& partitions) {
                                std::to_string(count) + " partitions");
     }
   }
-  if (subscribed_) {
-    check(rd_kafka_unsubscribe(client_->get()), "leaving group '" + options_.group + "'");
-    subscribed_ = false;
+  if (std::exchange(subscribed_, false)) {
+    check(disconnect(), "leaving group '" + options_.group + "'");
+    connect();
   }
   granted_.clear();
   forget();
@@ -168,10 +174,8 @@ void KafkaConsumer::leave() {
 
 void KafkaConsumer::onRebalance(rd_kafka_resp_err_t event,
                                 const rd_kafka_topic_partition_list_t& partitions) {
-  if (!subscribed_) {
-    // It wants an answer, and takes it for what was assigned by hand, too.
+  if (!subscribed_) {  // leaving
     rd_kafka_assign(client_->get(), nullptr);
-    begunAnew_ = true;
   } else if (event == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
     forget();
     for (int i = 0; i < partitions.cnt; ++i) granted_.insert(partitionOf(partitions.elems[i]));
@@ -203,10 +207,6 @@ void KafkaConsumer::onRevoke() {
 }
 
 void KafkaConsumer::begin() {
-  if (std::exchange(begunAnew_, false) && !positions_.empty()) {
-    runs_.clear();  // they are read again
-    startReading();
-  }
   if (announced_.empty()) return;
   if (!std::exchange(listenerTold_, true) && listener_.assigned) {
     listener_.assigned(listOf(announced_));
@@ -264,10 +264,10 @@ bool KafkaConsumer::poll(RecordBatch& batch, milliseconds timeout) {
     begin();
     if (take(batch)) return true;
     fetch(milliseconds(0));
-    if (!ready() && announced_.empty() && !begunAnew_ && !listenerError_ && !woken_) {
+    if (!ready() && announced_.empty() && !listenerError_ && !woken_) {
       fetch(remaining(deadline));
     }
-    if (listenerError_ || !announced_.empty() || begunAnew_) continue;
+    if (listenerError_ || !announced_.empty()) continue;
     if (take(batch)) return true;
     if (woken_.exchange(false) || Clock::now() >= deadline) return false;
   }
@@ -662,8 +662,7 @@ std::map<TopicPartition, Offset> KafkaConsumer::committed(
   return client_->committed(partitions, timeout);
 }
 
-void KafkaConsumer::close() {
-  if (!client_) return;
+rd_kafka_resp_err_t KafkaConsumer::disconnect() {
   {
     // A yield would end librdkafka's own wait too early, and its destruction would wait for ever.
     const std::lock_guard lock(interruptMutex_);
@@ -677,6 +676,12 @@ void KafkaConsumer::close() {
   collecting_.reset();
   queue_.reset();
   client_.reset();  // batches that are still out keep it
+  return failure;
+}
+
+void KafkaConsumer::close() {
+  if (!client_) return;
+  const auto failure = disconnect();
   if (listenerError_) std::rethrow_exception(std::exchange(listenerError_, {}));
   check(failure, "closing a consumer of group '" + options_.group + "'");
 }

@@ -28,7 +28,10 @@ namespace penstock::kafka {
 /// 2. rd_kafka_yield is never called: a batch under way drops the message at hand.
 /// 3. Messages collected before a revocation in the same batch call come back with it. A new
 ///    assignment is not taken up inside the call, so that whatever it returns then is dropped.
-/// 4. A position out of range silently restarts at the beginning unless auto.offset.reset is
+/// 4. A group that was left still sends its farewell, whose answer is taken for partitions assigned
+///    by hand, too; a partition taken away twice in a row aborts the process. So assigning by hand
+///    after subscribing makes a new client.
+/// 5. A position out of range silently restarts at the beginning unless auto.offset.reset is
 ///    `error`; so where to begin is worked out here, to a number.
 ///
 /// States of the partitions:
@@ -37,8 +40,7 @@ namespace penstock::kafka {
 ///
 /// announced: given by the group or the caller; seeks are noted. `begin` tells the listener,
 /// finds the first offsets and starts librdkafka; it is tried again by the next poll after an
-/// error. reading: positions_ holds each of them. A group that was left may still send news
-/// while partitions assigned by hand are read: it changes nothing of theirs.
+/// error. reading: positions_ holds each of them.
 class KafkaConsumer final : public topics::ConsumerBackend {
  public:
   KafkaConsumer(const TransportSettings& settings, const ConsumerOptions& options);
@@ -106,6 +108,8 @@ class KafkaConsumer final : public topics::ConsumerBackend {
 
   using Clock = std::chrono::steady_clock;
 
+  void connect();
+  rd_kafka_resp_err_t disconnect();
   Client& open();
   void requireOwned(const TopicPartition& partition, const char* doing);
   void onRebalance(rd_kafka_resp_err_t event, const rd_kafka_topic_partition_list_t& partitions);
@@ -134,7 +138,6 @@ class KafkaConsumer final : public topics::ConsumerBackend {
   std::string clusterId_;
   RebalanceListener listener_;
   bool subscribed_ = false;
-  bool begunAnew_ = false;  // librdkafka has dropped partitions that are still to be read
 
   std::set<TopicPartition> granted_;    // what the group gave
   std::set<TopicPartition> announced_;  // and is not read yet, with what is read beside it
