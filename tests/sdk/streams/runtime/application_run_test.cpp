@@ -345,8 +345,10 @@ TEST(ApplicationRunTest, FailingRecordIsNamedAndNothingOfItCommitted) {
   topics.create("in", 1);
   topics.write("in", 0, "k", "1");
   topics.write("in", 0, "k", "bad");
+  ApplicationOptions options = optionsFor(topics);
+  options.commitInterval = std::chrono::hours(1);  // nor the record before it, in time
   try {
-    Application application(optionsFor(topics));
+    Application application(options);
     buildParsing(application);
     application.run();
     FAIL() << "no error";
