@@ -16,6 +16,11 @@ set(forks
     "state: LocalFileStorageTest.SharedProcessesSeeEachOther"
     "state: LocalFileStorageTest.KillLeavesEachKeyOldOrNewAndNothingConfirmedIsLost"
     "state: LocalFileStorageTest.AForkedChildIsRefused"
+    "state: LocalFileStorageTest.AForkedChildMayDropItsHandle"
+    "state: JournalTest.ACommitUnderAnOldClaimIsFencedAlsoByAnotherProcess"
+    "state: StateDirectory.AProcessWithoutPermissionIsToldWhichAndWhatToDo"
+    "state: StateDirectory.AProcessThatMayNotReadOrWriteAFileIsToldWhich"
+    "state: StateDirectory.ASecondProcessOfTheOtherSharingModeIsRefusedByNameOfTheHolder"
     "fault: Sharing/KillLoop.LosesNothingAndLeavesNoHoles/Threads"
     "fault: Sharing/KillLoop.LosesNothingAndLeavesNoHoles/Processes")
 
