@@ -1039,16 +1039,16 @@ bool JournalCore::restingOnMark() {
 void JournalCore::waitFor(const std::atomic<std::uint64_t>& reached, std::uint64_t seen,
                           std::chrono::milliseconds timeout) {
   checkUsable();
-  // For ever is a year: longer time-outs would overflow the clock.
-  const auto deadline =
-      std::chrono::steady_clock::now() +
-      std::min<std::chrono::milliseconds>(timeout, std::chrono::hours(24 * 365));
+  // Clocks count in 64 bits of nanoseconds: "for ever" must not wrap round.
+  constexpr std::chrono::milliseconds longest = std::chrono::hours(24 * 365);
+  const auto deadline = std::chrono::steady_clock::now() +
+                        std::clamp(timeout, std::chrono::milliseconds(0), longest);
   const std::uint32_t interruptsBefore = interrupts_.load();
   JournalPage& shared = page();
-  while (reached.load() <= seen && interrupts_.load() == interruptsBefore &&
-         shared.poisoned.load() == 0) {
+  while (reached.load() <= seen && interrupts_.load() == interruptsBefore) {
     const std::uint32_t word = shared.word.load();
     if (reached.load() > seen) return;
+    if (shared.poisoned.load() != 0) throwPoisoned();
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0 || !environment_.threads) return;

@@ -213,7 +213,8 @@ class Journal {
 
   [[nodiscard]] Sequence written();  // all whole frames, of every process
   [[nodiscard]] Sequence synced();
-  /// Returns when written() > `seen`, after `timeout`, or after `interruptWaits`.
+  /// Returns when written() > `seen`, after `timeout`, or after `interruptWaits`. Throws
+  /// JournalFailed when nothing more will ever be seen, also with a `timeout` of 0.
   void waitForWritten(Sequence seen, std::chrono::milliseconds timeout);
   /// The same for synced().
   void waitForSynced(Sequence seen, std::chrono::milliseconds timeout);
