@@ -3,20 +3,35 @@
 
 #include <fmt/format.h>
 #include <penstock/log.h>
-#include <unistd.h>
+#include <pthread.h>
 
+#include <atomic>
 #include <utility>
 
 #include "file/record_codec.h"
+#include "topics/wait_time.h"
 
 namespace penstock::file {
+
+namespace {
+
+// Grows in a forked child: a load per record instead of a call of the system.
+std::atomic<std::uint32_t> forks{0};
+
+std::uint32_t forkCount() {
+  static const int counting = ::pthread_atfork(nullptr, nullptr, [] { ++forks; });
+  if (counting != 0) throw std::bad_alloc();
+  return forks;
+}
+
+}  // namespace
 
 FileProducer::FileProducer(std::shared_ptr<state::Journal> journal,
                            std::shared_ptr<TopicCatalog> catalog, const ProducerOptions& options)
     : journal_(std::move(journal)),
       catalog_(std::move(catalog)),
-      timeout_(options.deliveryTimeout),
-      process_(::getpid()),
+      timeout_(topics::waitTime(options.deliveryTimeout)),
+      forks_(forkCount()),
       worker_([this] { work(); }) {}
 
 FileProducer::~FileProducer() {
@@ -28,7 +43,7 @@ FileProducer::~FileProducer() {
 }
 
 /// The thread that commits does not exist in a forked child.
-bool FileProducer::forked() const noexcept { return ::getpid() != process_; }
+bool FileProducer::forked() const noexcept { return forks != forks_; }
 
 FileProducer::Route& FileProducer::route(std::string_view topic) {
   const auto known = routes_.find(topic);
@@ -59,6 +74,11 @@ std::size_t FileProducer::choose(std::string_view topic, Route& route,
 
 void FileProducer::send(std::string_view topic, std::optional<PartitionIndex> partition,
                         const RecordView& record, Done done) {
+  if (forked()) {
+    throw state::Closed(fmt::format(
+        "producing to topic '{}': the producer was made by the parent process; make one here",
+        topic));
+  }
   std::unique_lock lock(mutex_);
   const auto room = [&] { return pending_.bytes < kPendingBytesMax || closed_; };
   if (!delivered_.wait_for(lock, timeout_, room)) {
@@ -146,7 +166,7 @@ void FileProducer::flush(std::chrono::milliseconds timeout) {
   if (forked()) throw state::Closed("flushing a producer that the parent process made");
   std::unique_lock lock(mutex_);
   const std::uint64_t upTo = sent_;
-  if (!delivered_.wait_for(lock, timeout, [&] { return settled_ >= upTo; })) {
+  if (!delivered_.wait_for(lock, topics::waitTime(timeout), [&] { return settled_ >= upTo; })) {
     throw Error(ErrorCode::Retry,
                 fmt::format("flushing a producer of {}: {} records are not on disk after {} ms",
                             journal_->directory(), upTo - settled_, timeout.count()));

@@ -72,7 +72,7 @@ class FileProducer final : public topics::ProducerBackend {
   std::shared_ptr<state::Journal> journal_;
   std::shared_ptr<TopicCatalog> catalog_;
   const std::chrono::milliseconds timeout_;  // how long a send waits for room
-  const int process_;
+  const std::uint32_t forks_;  // before it was made
 
   std::mutex mutex_;
   std::condition_variable filled_;     // there is something to commit, or to stop for
