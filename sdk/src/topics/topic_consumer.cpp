@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "topics/topic_consumer_impl.h"
+#include "topics/wait_time.h"
 
 namespace penstock {
 
@@ -29,7 +30,7 @@ TopicConsumer::Impl::Impl(std::shared_ptr<topics::Transport> where, const Consum
     : transport(std::move(where)), options(how), backend(transport->consumer(how)) {}
 
 topics::ConsumerBackend& TopicConsumer::Impl::open() {
-  if (!backend) throw state::Closed("using a TopicConsumer: it was closed; make a new one");
+  if (closed) throw state::Closed("using a TopicConsumer: it was closed; make a new one");
   return *backend;
 }
 
@@ -83,6 +84,22 @@ void TopicConsumer::Impl::commitDone() {
   if (done.empty() || options.group.empty()) return;
   open().commit(done);
   done.clear();
+}
+
+void TopicConsumer::Impl::stopAt(const TopicPartition& source, Offset offset) noexcept {
+  const auto complain = [&](const char* what) {
+    log(LogLevel::Warning, "consumer", "committing what was processed failed",
+        {{"group", options.group}, {"error", what}});
+  };
+  try {
+    done[source] = offset;
+    backend->seek(source, offset);
+    commitDone();
+  } catch (const std::exception& error) {
+    complain(error.what());
+  } catch (...) {
+    complain("not a std::exception");
+  }
 }
 
 std::map<TopicPartition, Offset> TopicConsumer::Impl::endsOf(
@@ -139,9 +156,7 @@ void TopicConsumer::Impl::process(const RecordBatch& batch, const Callback& call
     try {
       callback(batch.source, record);
     } catch (...) {
-      done[batch.source] = record.offset;
-      backend->seek(batch.source, record.offset);
-      commitDone();
+      stopAt(batch.source, record.offset);
       const std::exception_ptr cause = std::current_exception();
       std::string what = "not a std::exception";
       try {
@@ -170,13 +185,14 @@ void TopicConsumer::Impl::loop(const Callback& callback, bool toEnd) {
   } const guard{*this};
   running = &callback;
   ends.clear();
+  const auto commitInterval = topics::waitTime(options.commitInterval);
   RecordBatch batch;
   Clock::time_point committed = Clock::now();
   // without a group, what is there when called is known at once
   bool ended = toEnd && options.group.empty() && atEnds();
   while (!stopping && !ended) {
     if (backend->poll(batch, idle)) process(batch, callback);
-    if (Clock::now() - committed >= options.commitInterval) {
+    if (Clock::now() - committed >= commitInterval) {
       commitDone();
       committed = Clock::now();
     }
@@ -195,7 +211,7 @@ TopicConsumer& TopicConsumer::operator=(TopicConsumer&& other) noexcept {
 }
 
 TopicConsumer::~TopicConsumer() {
-  if (!impl_ || !impl_->backend) return;
+  if (!impl_ || impl_->closed) return;
   impl_->listener = {};  // what it refers to may be gone already
   try {
     close();
@@ -222,9 +238,7 @@ RecordBatch TopicConsumer::poll(std::chrono::milliseconds timeout) {
   return batch;
 }
 
-void TopicConsumer::wakeup() {
-  if (impl_->backend) impl_->backend->wakeup();
-}
+void TopicConsumer::wakeup() { impl_->backend->wakeup(); }
 
 void TopicConsumer::run(const Callback& callback) { impl_->loop(callback, false); }
 
@@ -290,11 +304,11 @@ void TopicConsumer::resume(const std::vector<TopicPartition>& partitions) {
 }
 
 void TopicConsumer::close() {
-  if (!impl_->backend) return;
-  // the backend goes even when its farewell fails; until then give-ups may still commit
+  if (impl_->closed) return;
+  // closed even when the farewell fails; until then give-ups may still commit
   struct Closing {
     Impl& impl;
-    ~Closing() { impl.backend.reset(); }
+    ~Closing() { impl.closed = true; }
   } const closing{*impl_};
   impl_->backend->close();
 }

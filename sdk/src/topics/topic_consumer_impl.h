@@ -28,6 +28,9 @@ struct TopicConsumer::Impl {
   void loop(const Callback& callback, bool toEnd);
   void process(const RecordBatch& batch, const Callback& callback);
   void commitDone();
+  /// Goes back to the record that failed and commits those before it. What goes wrong with that
+  /// is logged: the error of the record is on its way.
+  void stopAt(const TopicPartition& source, Offset offset) noexcept;
   [[nodiscard]] bool atEnds();
   void forget(const std::vector<TopicPartition>& partitions);
   [[nodiscard]] std::vector<TopicPartition> partitionsOf(const std::vector<std::string>& names);
@@ -43,6 +46,7 @@ struct TopicConsumer::Impl {
   std::map<TopicPartition, Offset> ends;  // of forEach
   const Callback* running = nullptr;      // inside run or forEach: give-ups commit
   std::atomic<bool> stopping{false};
+  std::atomic<bool> closed{false};  // the backend stays: another thread may be in wakeup
 };
 
 }  // namespace penstock
