@@ -222,5 +222,20 @@ TEST_F(FileGroups, AGroupThatLostAllItsMembersGoesOnWhereItCommitted) {
   EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(5));
 }
 
+TEST_F(FileGroups, LatestOfAGroupIsWhereItsFirstMemberCameInNotTheOneAfterIt) {
+  const ConsumerOptions latest{.group = "g", .offsetReset = OffsetReset::Latest};
+  produce(0, 6);  // before: not for this group
+  {
+    TopicConsumer first = client.consumer("t", latest);
+    (void)first.poll(kMoment);
+    EXPECT_EQ(first.assignment().size(), 6U);
+    produce(6, 12);
+  }  // gone without a commit
+  TopicConsumer second = client.consumer("t", latest);
+  std::size_t seen = 0;
+  second.forEach([&](const TopicPartition&, const RecordView&) { ++seen; });
+  EXPECT_EQ(seen, 12U);
+}
+
 }  // namespace
 }  // namespace penstock

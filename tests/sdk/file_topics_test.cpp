@@ -7,12 +7,15 @@
 #include <penstock/state/journal.h>
 #include <penstock/streaming_client.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <set>
 #include <thread>
 
+#include "file/file_consumer.h"
+#include "support/sim_fs.h"
 #include "support/subprocess.h"
 #include "support/temporary_directory.h"
 #include "topics/transport.h"
@@ -457,6 +460,93 @@ TEST_F(FileTopics, AReadOnlyDirectoryIsRefusedByName) {
   const std::string locked = directory / "locked";
   ASSERT_EQ(::mkdir(locked.c_str(), 0500), 0);
   EXPECT_THAT(messageOf<Error>([&] { const StreamingClient refused(locked); }), HasSubstr(locked));
+}
+
+TEST_F(FileTopics, ACallbacksErrorIsNotReplacedByOneOfCommitting) {
+  client.createTopic("t");
+  fill("t", 5);
+  TopicConsumer consumer = client.consumer("t", {.group = "g"});
+  const auto callback = [&](const TopicPartition&, const RecordView&) {
+    client.deleteTopic("t");
+    throw std::runtime_error("the real reason");
+  };
+  EXPECT_THAT(messageOf<ProcessingError>([&] { consumer.forEach(callback); }),
+              HasSubstr("the real reason"));
+}
+
+TEST_F(FileTopics, WakingAConsumerThatIsBeingClosedIsFine) {
+  client.createTopic("t");
+  for (int i = 0; i < 50; ++i) {
+    TopicConsumer consumer = client.consumer("t", {.group = "g"});
+    std::atomic<bool> closed{false};
+    std::thread waker([&] {
+      while (!closed) consumer.stop();
+      consumer.wakeup();
+    });
+    consumer.run([](const TopicPartition&, const RecordView&) {});
+    consumer.close();
+    closed = true;
+    waker.join();
+  }
+}
+
+TEST_F(FileTopics, ForEverIsATimeToWait) {
+  constexpr auto forEver = std::chrono::milliseconds::max();
+  client.createTopic("t");
+  TopicConsumer consumer = client.consumer("t", {.group = "g", .commitInterval = forEver});
+  std::thread writer([&] {
+    TopicProducer producer = client.producer("t", {.deliveryTimeout = forEver});
+    for (int i = 0; i < 20; ++i) producer.post({.value = std::string(1U << 20U, 'x')});
+    producer.flush(forEver);
+  });
+  EXPECT_FALSE(consumer.poll(forEver).records.empty());
+  writer.join();
+  EXPECT_FALSE(rest(consumer).empty());
+}
+
+TEST_F(FileTopics, AForkedChildIsRefusedTheParentsProducer) {
+  client.createTopic("t");
+  TopicProducer producer = client.producer("t");
+  producer.send({.value = "parent"}).get();
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ::alarm(20);
+    int code = 1;
+    try {
+      producer.post({.value = "child"});
+    } catch (const state::Closed&) {
+      code = 0;
+    } catch (...) {
+      code = 2;
+    }
+    ::_exit(code);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0) << "1: it took the record, which nobody will write";
+}
+
+TEST(FileConsumerTest, ReportsAJournalThatFailed) {
+  testsupport::SimFs machine(1);
+  machine.makeSyncedDirectory("/data");
+  const auto process = machine.startProcess();
+  state::JournalOptions options;
+  options.sharing = state::Sharing::Shared;
+  const auto journal = state::Journal::open("/data/topics", options, process->environment());
+  const auto catalog = std::make_shared<file::TopicCatalog>(journal);
+  catalog->create("t", {.partitions = 1});
+  file::FileConsumer consumer(journal, catalog, {});
+  consumer.assign({t0});
+  RecordBatch batch;
+  EXPECT_FALSE(consumer.poll(batch, std::chrono::milliseconds(0)));
+  machine.fail({testsupport::SimCall::Sync, 1, EIO, true, {}});
+  state::Commit commit;
+  commit.put(journal->declareStore("other"), "k", "v");
+  EXPECT_THROW(journal->commit(commit), state::JournalFailed);
+  EXPECT_THROW(consumer.poll(batch, std::chrono::milliseconds(500)), state::JournalFailed);
+  EXPECT_THROW(consumer.poll(batch, std::chrono::milliseconds(0)), state::JournalFailed);
 }
 
 }  // namespace

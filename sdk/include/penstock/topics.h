@@ -41,6 +41,7 @@ struct TopicDescription {
 };
 
 /// Where a consumer without a committed position begins. Error: it stops with PositionOutOfRange.
+/// Latest: at the end when a partition is first assigned; on files a group keeps that position.
 enum class OffsetReset : std::uint8_t { Earliest, Latest, Error };
 
 /// Seek to the first record kept.

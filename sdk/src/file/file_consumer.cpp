@@ -8,11 +8,16 @@
 #include <charconv>
 #include <set>
 
+#include "topics/wait_time.h"
+
 namespace penstock::file {
 
 FileConsumer::FileConsumer(std::shared_ptr<state::Journal> journal,
                            std::shared_ptr<TopicCatalog> catalog, const ConsumerOptions& options)
-    : journal_(std::move(journal)), catalog_(std::move(catalog)), options_(options) {
+    : journal_(std::move(journal)),
+      catalog_(std::move(catalog)),
+      options_(options),
+      claimWait_("group " + options.group) {
   if (!options_.group.empty()) group_ = std::make_unique<Group>(journal_, options_.group);
 }
 
@@ -73,7 +78,7 @@ void FileConsumer::assign(const std::vector<TopicPartition>& partitions) {
   owned_ = std::move(assigned);
   // "latest" means now, not when the first poll happens to come
   if (!group_ && options_.offsetReset == OffsetReset::Latest) {
-    for (auto& [partition, owned] : owned_) start(owned.reader);
+    for (auto& [partition, owned] : owned_) start(owned);
   }
 }
 
@@ -83,7 +88,8 @@ std::vector<TopicPartition> FileConsumer::assignment() {
   return partitions;
 }
 
-void FileConsumer::start(PartitionReader& reader) {
+void FileConsumer::start(Owned& owned) {
+  PartitionReader& reader = owned.reader;
   if (reader.positioned()) return;
   if (group_) {
     if (const auto stored = group_->position(reader.source())) return reader.seek(*stored);
@@ -92,13 +98,25 @@ void FileConsumer::start(PartitionReader& reader) {
     case OffsetReset::Earliest:
       return reader.seek(SeekBegin{});
     case OffsetReset::Latest:
-      return reader.seek(SeekEnd{});
+      return group_ ? startGroupAtEnd(owned) : reader.seek(SeekEnd{});
     case OffsetReset::Error:
       throw state::PositionOutOfRange(fmt::format(
           "reading {} of {}: group '{}' has no position there, and offsetReset is Error; commit "
           "one or seek",
           TopicCatalog::describe(reader.source()), journal_->directory(), options_.group));
   }
+}
+
+/// The group's position from now on: what is written until its first commit is missed by nobody,
+/// whoever of the group dies meanwhile.
+void FileConsumer::startGroupAtEnd(Owned& owned) {
+  const auto end = Offset{static_cast<std::int64_t>(journal_->log(owned.reader.log()).syncedEnd)};
+  const StoredPosition position = owned.reader.storedPosition(end);
+  state::Commit commit;
+  if (owned.claim) commit.require(*owned.claim);
+  group_->putPosition(owned.reader.source(), position, commit);
+  journal_->commit(commit);
+  owned.reader.seek(position);
 }
 
 bool FileConsumer::fillNext(RecordBatch& batch) {
@@ -108,7 +126,7 @@ bool FileConsumer::fillNext(RecordBatch& batch) {
     if (at == owned_.end()) at = owned_.begin();
     Owned& owned = at->second;
     if (owned.paused) continue;
-    start(owned.reader);
+    start(owned);
     if (!owned.reader.fill(batch, options_.batchRecordsMax)) continue;
     last_ = at->first;
     return true;
@@ -117,7 +135,7 @@ bool FileConsumer::fillNext(RecordBatch& batch) {
 }
 
 bool FileConsumer::poll(RecordBatch& batch, std::chrono::milliseconds timeout) {
-  const Clock::time_point deadline = Clock::now() + timeout;
+  const Clock::time_point deadline = Clock::now() + topics::waitTime(timeout);
   while (true) {
     // before looking: what is synced while we look ends the wait below at once
     const state::Sequence seen = journal_->synced();
@@ -125,12 +143,13 @@ bool FileConsumer::poll(RecordBatch& batch, std::chrono::milliseconds timeout) {
     if (member_ && Clock::now() - balanced_ >= kBalanceInterval) balance();
     if (fillNext(batch)) return true;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    // a wake-up between the look at woken_ and the wait is seen after one interval at the latest;
+    // with no time left it only says whether the journal has failed
+    journal_->waitForSynced(seen, std::min(left, kBalanceInterval));
     if (left.count() <= 0) {
       batch.clear();
       return false;
     }
-    // a wake-up between the look at woken_ and the wait is seen after one interval at the latest
-    journal_->waitForSynced(seen, std::min(left, kBalanceInterval));
   }
 }
 
@@ -152,6 +171,8 @@ std::vector<TopicPartition> FileConsumer::beyondShare(const std::vector<std::int
 
 std::vector<TopicPartition> FileConsumer::takeShare(const std::vector<std::int32_t>& shares) {
   std::vector<TopicPartition> taken;
+  std::string holder;
+  bool wanting = false;
   for (std::size_t i = 0; i < topics_.size(); ++i) {
     const Topic& topic = topics_[i];
     auto missing = shares[i] - std::count_if(owned_.begin(), owned_.end(), [&](const auto& entry) {
@@ -160,14 +181,18 @@ std::vector<TopicPartition> FileConsumer::takeShare(const std::vector<std::int32
     for (std::int32_t number = 0; number < topic.partitions() && missing > 0; ++number) {
       const TopicPartition partition{topic.name, PartitionIndex{number}};
       if (owned_.contains(partition)) continue;
-      auto claim = group_->tryClaim(partition);
+      auto claim = group_->tryClaim(partition, holder);
       if (!claim) continue;
       owned_.emplace(partition, Owned{PartitionReader(journal_, topic, partition.partition),
                                       std::move(claim)});
       taken.push_back(partition);
       --missing;
     }
+    wanting = wanting || missing > 0;
   }
+  const auto now = Clock::now().time_since_epoch();
+  claimWait_.look(wanting, holder,
+                  std::chrono::duration_cast<std::chrono::microseconds>(now).count());
   return taken;
 }
 
@@ -188,6 +213,11 @@ void FileConsumer::balance() {
   log(LogLevel::Info, "file", "partitions taken",
       {{"group", options_.group}, {"partitions", std::to_string(taken.size())}});
   if (listener_.assigned) listener_.assigned(taken);
+  if (options_.offsetReset != OffsetReset::Latest) return;
+  // "latest" means now; unless the listener said where to begin
+  for (const TopicPartition& partition : taken) {
+    if (const auto found = owned_.find(partition); found != owned_.end()) start(found->second);
+  }
 }
 
 void FileConsumer::seek(const TopicPartition& partition, const SeekTarget& target) {
@@ -195,15 +225,16 @@ void FileConsumer::seek(const TopicPartition& partition, const SeekTarget& targe
 }
 
 Offset FileConsumer::position(const TopicPartition& partition) {
-  PartitionReader& reader = owned(partition).reader;
-  start(reader);
-  return reader.position();
+  Owned& asked = owned(partition);
+  start(asked);
+  return asked.reader.position();
 }
 
 /// TOPIC-ID:EPOCH:OFFSET, the id in 32 hexadecimal digits, the others decimal.
 std::string FileConsumer::bookmark(const TopicPartition& partition) {
-  PartitionReader& reader = owned(partition).reader;
-  start(reader);
+  Owned& asked = owned(partition);
+  start(asked);
+  const PartitionReader& reader = asked.reader;
   const StoredPosition stored = reader.storedPosition(reader.position());
   std::string text;
   for (const char c : stored.topicId) text += fmt::format("{:02x}", static_cast<std::uint8_t>(c));

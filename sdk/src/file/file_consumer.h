@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "file/claim_wait.h"
 #include "file/groups.h"
 #include "file/partition_reader.h"
 #include "file/topic_catalog.h"
@@ -61,7 +62,8 @@ class FileConsumer final : public topics::ConsumerBackend {
   [[nodiscard]] std::vector<TopicPartition> beyondShare(const std::vector<std::int32_t>& shares);
   [[nodiscard]] std::vector<TopicPartition> takeShare(const std::vector<std::int32_t>& shares);
   /// Where the group left off, else where offsetReset says.
-  void start(PartitionReader& reader);
+  void start(Owned& owned);
+  void startGroupAtEnd(Owned& owned);
   bool fillNext(RecordBatch& batch);
 
   std::shared_ptr<state::Journal> journal_;
@@ -74,6 +76,7 @@ class FileConsumer final : public topics::ConsumerBackend {
   std::map<TopicPartition, Owned> owned_;
   TopicPartition last_;  // whose turn was last
   Clock::time_point balanced_{};
+  ClaimWait claimWait_;
   std::atomic<bool> woken_{false};
 };
 

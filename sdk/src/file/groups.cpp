@@ -87,9 +87,10 @@ void Group::putPosition(const TopicPartition& partition, const StoredPosition& p
   commit.put(store_->id(), positionKey(partition), position.encode());
 }
 
-std::unique_ptr<state::Claim> Group::tryClaim(const TopicPartition& partition) const {
+std::unique_ptr<state::Claim> Group::tryClaim(const TopicPartition& partition,
+                                              std::string& holder) const {
   return journal_->tryClaim(
-      fmt::format("group/{}/{}/{}", name_, partition.topic, partition.partition.value));
+      fmt::format("group/{}/{}/{}", name_, partition.topic, partition.partition.value), &holder);
 }
 
 GroupMember::GroupMember(const Group& group, std::vector<std::string> topics) : group_(group) {

@@ -54,7 +54,9 @@ class Group {
   [[nodiscard]] std::optional<StoredPosition> position(const TopicPartition& partition) const;
   void putPosition(const TopicPartition& partition, const StoredPosition& position,
                    state::Commit& commit) const;
-  [[nodiscard]] std::unique_ptr<state::Claim> tryClaim(const TopicPartition& partition) const;
+  /// Null when somebody else has it: `holder`.
+  [[nodiscard]] std::unique_ptr<state::Claim> tryClaim(const TopicPartition& partition,
+                                                       std::string& holder) const;
 
  private:
   friend class GroupMember;
