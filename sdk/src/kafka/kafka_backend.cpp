@@ -193,12 +193,14 @@ void KafkaBackend::checkTopology(const streams::ApplicationPlan& plan) {
   const std::string now = plan.fingerprint(counts);
   const auto group = context_->journal->store(context_->groupStore);
   std::string before;
+  bool known = false;  // what a topology without anything to remember leaves is empty, but known
   context_->journal->transact(
       [&](state::Commit& commit) {
-        if (!group->get(topologyKey, before)) commit.put(context_->groupStore, topologyKey, now);
+        known = group->get(topologyKey, before);
+        if (!known) commit.put(context_->groupStore, topologyKey, now);
       },
       state::Durability::Buffered);
-  if (before.empty()) return;
+  if (!known) return;
   const auto difference = streams::explainDifference(before, now);
   if (!difference) return;
   throw ConfigurationError(fmt::format(

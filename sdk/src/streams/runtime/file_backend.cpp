@@ -123,12 +123,14 @@ std::vector<state::LogId> FileBackend::prepareOutput(std::int32_t writerPartitio
 void FileBackend::checkTopology(const ApplicationPlan& plan) {
   const std::string now = plan.fingerprint(partitionCounts(plan));
   std::string before;
+  bool known = false;  // what a topology without anything to remember leaves is empty, but known
   journal_->transact(
       [&](state::Commit& commit) {
-        if (!group_->get(kTopologyKey, before)) commit.put(layout_->groupStore, kTopologyKey, now);
+        known = group_->get(kTopologyKey, before);
+        if (!known) commit.put(layout_->groupStore, kTopologyKey, now);
       },
       state::Durability::Buffered);
-  if (before.empty()) return;
+  if (!known) return;
   const auto difference = explainDifference(before, now);
   if (!difference) return;
   throw ConfigurationError(fmt::format(
