@@ -6,11 +6,13 @@
 #include <penstock/test_driver.h>
 
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "penstock/state/errors.h"
+#include "streams/task_graph.h"
 
 namespace penstock {
 namespace {
@@ -164,6 +166,56 @@ TEST(ErrorPolicyTest, KeyTooLongForAStoreFollowsThePolicy) {
   driver.pipe("in", "k", None{});
   EXPECT_EQ(driver.counters().skipped, 1U);
   EXPECT_EQ((driver.readStore<std::string, std::int64_t>("counts").size()), 1U);
+}
+
+/// A task whose output refuses what it is sent.
+class RefusingContext final : public streams::TaskContext, private detail::Output {
+ public:
+  explicit RefusingContext(const Error& error) : error_(error) {}
+  std::shared_ptr<streams::TaskStore> store(std::size_t, const std::string&) override {
+    return nullptr;
+  }
+  detail::Output& output(const std::string&) override { return *this; }
+  [[nodiscard]] std::int64_t nowMs() const override { return 0; }
+
+ private:
+  void send(std::optional<PartitionIndex>, const RecordView&) override { throw Error(error_); }
+  Error error_;
+};
+
+TEST(ErrorPolicyTest, RecordThatAnOutputRefusesIsTheRecordsFault) {
+  Application app({.id = "test"});
+  app.stream<std::string_view, std::string_view>("in").to("out", {.name = "sink"});
+  const streams::Topology topology("test", app.builder());
+  RecordBatch batch;
+  batch.source = {"in", PartitionIndex{0}};
+  batch.records.emplace_back();
+  batch.records[0].key = "k";
+  batch.records[0].value = "v";
+
+  RefusingContext tooLong(Error(ErrorCode::FixData, "too long"));
+  streams::TaskGraph skips(topology, 0, tooLong, {ErrorPolicy::Skip, {}, {}});
+  EXPECT_NO_THROW(skips.process(batch));
+  EXPECT_EQ(skips.counters().skipped, 1U);
+  EXPECT_EQ(skips.counters().recordsOut, 0U);
+  streams::TaskGraph fails(topology, 0, tooLong, {ErrorPolicy::Fail, {}, {}});
+  try {
+    fails.process(batch);
+    ADD_FAILURE() << "no error";
+  } catch (const RecordError& error) {
+    EXPECT_STREQ(error.what(),
+                 "cannot encode in operator sink, topic in, partition 0, offset 0: too long");
+  }
+
+  RefusingContext full(Error(ErrorCode::Retry, "disk full"));
+  streams::TaskGraph passes(topology, 0, full, {ErrorPolicy::Skip, {}, {}});
+  try {
+    passes.process(batch);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::Retry);
+  }
+  EXPECT_EQ(passes.counters().skipped, 0U);
 }
 
 }  // namespace

@@ -231,7 +231,14 @@ std::optional<Offset> FileWorker::knownEnd(const TaskId& task, std::size_t numbe
 
 void FileWorker::output(std::size_t output, PartitionIndex partition, const RecordView& record) {
   const state::LogId log = layout_->outputs[output][static_cast<std::size_t>(partition.value)];
-  file::encodeRecord(record, commit_.recordBuffer(log));
+  std::string& buffer = commit_.recordBuffer(log);
+  const std::size_t before = buffer.size();
+  try {
+    file::encodeRecord(record, buffer);
+  } catch (...) {  // the record may be passed over: nothing of it stays
+    buffer.resize(before);
+    throw;
+  }
   commit_.recordAdded(log, record.timestamp.ms);
 }
 

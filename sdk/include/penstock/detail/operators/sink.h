@@ -2,6 +2,7 @@
 #pragma once
 
 #include <penstock/detail/node.h>
+#include <penstock/error.h>
 #include <penstock/serde.h>
 
 #include <optional>
@@ -32,7 +33,12 @@ class Sink final : public Node, public Receiver<K, V> {
     }
     record.timestamp = info.timestamp;
     record.headers = info.headers();
-    output_->send(std::nullopt, record);
+    try {
+      output_->send(std::nullopt, record);
+    } catch (const Error&) {  // of the record (too long) with FixData; others pass
+      services().failed(*this, info, Stage::Encode);
+      return;
+    }
     ++services().counters.recordsOut;
   }
 
