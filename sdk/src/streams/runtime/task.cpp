@@ -15,7 +15,11 @@ namespace {
 
 // Between two slices the worker looks at the clock and at what waits for the commit: small
 // enough that records which each make many outputs stay within commitBytesMax.
-constexpr std::size_t kSlice = 512;
+constexpr std::size_t kSliceMax = 512;
+// A slice that takes longer is halved: far below the round's length and the commit interval.
+constexpr std::int64_t kSliceUs = 4'000;
+// Within a slice whether to stop is asked this often: functions may turn slow all at once.
+constexpr std::size_t kStopCheck = 32;
 
 }  // namespace
 
@@ -105,19 +109,34 @@ bool Task::fill(std::size_t number) {
   return input.last == FetchResult::Records;
 }
 
-bool Task::processRun(std::size_t number, std::size_t count) {
+void Task::processRun(std::size_t number, std::size_t count) {
   Input& input = inputs_[number];
-  graph_->process(input.batch, input.next, count);
-  input.next += count;
+  while (count > 0) {
+    const std::size_t some = std::min(count, kStopCheck);
+    graph_->process(input.batch, input.next, some);
+    input.next += some;
+    count -= some;
+    if (context_.stopping()) break;
+  }
   input.position = input.empty() ? input.batch.next : input.batch.records[input.next].offset;
-  return true;
 }
 
 bool Task::processSlice() {
-  if (inputs_.size() > 1) return processMerged();
+  const std::int64_t began = context_.clock->monotonicUs();
+  if (!(inputs_.size() > 1 ? processMerged() : processNext())) return false;
+  const std::int64_t took = context_.clock->monotonicUs() - began;
+  if (took > kSliceUs) {
+    slice_ = std::max<std::size_t>(slice_ / 2, 1);
+  } else if (took < kSliceUs / 2) {
+    slice_ = std::min(slice_ * 2, kSliceMax);
+  }
+  return true;
+}
+
+bool Task::processNext() {
   if (!fill(0)) return false;
-  Input& input = inputs_[0];
-  return processRun(0, std::min(kSlice, input.batch.records.size() - input.next));
+  processRun(0, std::min(slice_, inputs_[0].batch.records.size() - inputs_[0].next));
+  return true;
 }
 
 bool Task::processMerged() {
@@ -150,9 +169,10 @@ bool Task::processMerged() {
   }
   const Input& input = inputs_[oldest];
   std::size_t count = 1;
-  const std::size_t most = std::min(kSlice, input.batch.records.size() - input.next);
+  const std::size_t most = std::min(slice_, input.batch.records.size() - input.next);
   while (count < most && input.batch.records[input.next + count].timestamp.ms <= until) ++count;
-  return processRun(oldest, count);
+  processRun(oldest, count);
+  return true;
 }
 
 bool Task::waitForOthers() {

@@ -27,7 +27,8 @@ class Task final : public TaskContext {
   Task(const WorkerContext& context, const TaskId& id, WorkerBackend& backend);
   ~Task() override;
 
-  /// Processes a few hundred records at most. False when there are none.
+  /// Processes some records: a few hundred, or so many as take a few milliseconds. False when
+  /// there are none. Ends early when the application is to stop.
   bool processSlice();
   /// Runs wall-clock timers that are due; false when none was.
   bool punctuate(std::int64_t wallMs);
@@ -57,7 +58,8 @@ class Task final : public TaskContext {
   [[nodiscard]] std::int64_t nowMs() const override;
 
   bool fill(std::size_t number);
-  bool processRun(std::size_t number, std::size_t count);
+  void processRun(std::size_t number, std::size_t count);
+  bool processNext();
   bool processMerged();
   bool waitForOthers();
 
@@ -66,6 +68,7 @@ class Task final : public TaskContext {
   WorkerBackend& backend_;
   std::vector<Input> inputs_;
   std::map<std::string, std::unique_ptr<TopicOutput>> outputs_;
+  std::size_t slice_ = 1;                       // records; doubled while they prove fast
   std::optional<std::int64_t> waitingSinceUs_;  // for an input that has nothing
   std::uint64_t passedOver_ = 0;
   detail::TaskCounters taken_;

@@ -13,6 +13,8 @@ namespace {
 constexpr std::int64_t kLagUs = 1'000'000;
 // A round looks after ownership this often even when records never run out.
 constexpr std::size_t kSlicesPerRound = 16;
+// And when they are slow.
+constexpr std::int64_t kRoundUs = 50'000;
 
 }  // namespace
 
@@ -25,31 +27,46 @@ Worker::~Worker() = default;
 
 bool Worker::step(std::chrono::milliseconds idle) {
   backend_->poll(*this, std::chrono::milliseconds(0));
-  bool worked = false;
-  for (std::size_t slice = 0; slice < kSlicesPerRound; ++slice) {
-    bool any = false;
-    for (auto& [id, task] : tasks_) {
-      if (!task->processSlice()) continue;
-      any = dirty_ = true;
-      collect(*task);
-      if (commitDue()) commit();
-    }
-    if (!any) break;
-    worked = true;
-  }
+  bool worked = processRound();
   const std::int64_t wallMs = context_.clock->wallMs();
   for (auto& [id, task] : tasks_) {
     if (!task->punctuate(wallMs)) continue;
     dirty_ = worked = true;
     collect(*task);
   }
-  if (commitDue()) {
+  if (commitDue(nowUs())) {
     commit();
     worked = true;
   }
   if (settling_ && (!worked || backend_->settled())) settle();
   publishMetrics();
   if (!worked) backend_->poll(*this, waitTime(idle));
+  return worked;
+}
+
+/// Tasks by turns, one round going on where the last one ended: none waits for ever. False when
+/// none had anything.
+bool Worker::processRound() {
+  bool worked = false;
+  const std::int64_t until = nowUs() + kRoundUs;
+  std::size_t idle = 0;  // tasks in a row that had nothing
+  for (std::size_t left = kSlicesPerRound * tasks_.size(); left > 0 && idle < tasks_.size();
+       --left) {
+    auto at = tasks_.upper_bound(turn_);
+    if (at == tasks_.end()) at = tasks_.begin();
+    turn_ = at->first;
+    Task& task = *at->second;
+    if (!task.processSlice()) {
+      ++idle;
+      continue;
+    }
+    idle = 0;
+    worked = dirty_ = true;
+    collect(task);
+    const std::int64_t now = nowUs();
+    if (commitDue(now)) commit();
+    if (now >= until || context_.stopping()) break;
+  }
   return worked;
 }
 
@@ -68,7 +85,7 @@ std::int64_t Worker::intervalUs() const {
   return std::chrono::microseconds(context_.options->commitInterval).count();
 }
 
-bool Worker::commitDue() {
+bool Worker::commitDue(std::int64_t nowUs) {
   if (!dirty_) return false;
   const ApplicationOptions& options = *context_.options;
   if (backend_->pendingBytes() >= static_cast<std::size_t>(options.commitBytesMax)) return true;
@@ -76,7 +93,7 @@ bool Worker::commitDue() {
                                           static_cast<std::uint64_t>(options.commitRecordsMax)) {
     return true;
   }
-  return nowUs() - commitStartUs_ >= intervalUs() && (!settling_ || backend_->settled());
+  return nowUs - commitStartUs_ >= intervalUs() && (!settling_ || backend_->settled());
 }
 
 void Worker::commit() {

@@ -25,11 +25,19 @@ struct WorkerContext {
   const ApplicationOptions* options = nullptr;
   Backend* backend = nullptr;
   state::Clock* clock = nullptr;
+  const std::atomic<bool>* stop = nullptr;  // set: rounds end early; null: never
+
+  [[nodiscard]] bool stopping() const {
+    return stop != nullptr && stop->load(std::memory_order_relaxed);
+  }
 };
 
 /// One worker: its tasks, what to process next, when to commit.
 ///
-///   step: poll (ownership) -> a slice of each task's records -> timers -> commit when due
+///   step: poll (ownership) -> slices of each task's records -> timers -> commit when due
+///
+/// A round of slices ends after 50 ms, and when the application is to stop: however slow the
+/// functions of the program are, a stop waits for a few records only.
 ///
 /// A commit is due after the commit interval, or when outputs or records reach their bound. All
 /// tasks stop at a barrier (they are this thread's), write what is dirty, and one commit holds it
@@ -51,6 +59,8 @@ class Worker final : private TaskListener {
   /// Drops everything since the last commit.
   void recover();
   void wakeup() { backend_->wakeup(); }
+  /// Those that have settled. Of the worker's thread, as the rest.
+  [[nodiscard]] std::uint64_t commits() const { return counts_.commits; }
   [[nodiscard]] ApplicationMetrics metrics() const;
 
  private:
@@ -58,7 +68,8 @@ class Worker final : private TaskListener {
   void revoking(std::span<const TaskId> tasks) override;
   void lost(std::span<const TaskId> tasks) override;
 
-  bool commitDue();
+  bool processRound();
+  bool commitDue(std::int64_t nowUs);
   void commit();
   void settle();
   void collect(Task& task);  // its figures
@@ -70,6 +81,7 @@ class Worker final : private TaskListener {
   WorkerContext context_;
   std::unique_ptr<WorkerBackend> backend_;
   std::map<TaskId, std::unique_ptr<Task>> tasks_;
+  TaskId turn_;         // whose slice was last
   bool dirty_ = false;  // anything since the last commit
   std::uint64_t recordsAtCommit_ = 0;
   std::int64_t commitStartUs_ = 0;  // of the last one
