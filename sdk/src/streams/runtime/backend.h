@@ -182,6 +182,9 @@ class Backend {
   /// What the group has committed for this input, by whichever process; nullopt: nothing yet.
   /// An input read to `end` has committed >= `end` (Kafka: by EOF, past control records).
   virtual std::optional<Offset> committed(const TaskId& task, std::size_t input) = 0;
+  /// The other process that owns the task; empty: this one, nobody, or it cannot be known.
+  /// For messages, and not for often: it may write.
+  virtual std::string holder(const TaskId& /*task*/) { return {}; }
 };
 
 }  // namespace penstock::streams

@@ -160,4 +160,11 @@ std::optional<Offset> FileBackend::committed(const TaskId& task, std::size_t inp
   return Offset{static_cast<std::int64_t>(position->inputs[input].at.offset)};
 }
 
+std::string FileBackend::holder(const TaskId& task) {
+  std::string holder;
+  if (layout_->owned->contains(task)) return {};
+  if (journal_->tryClaim(FileLayout::claimName(*plan_, task), &holder)) return {};
+  return holder;
+}
+
 }  // namespace penstock::streams

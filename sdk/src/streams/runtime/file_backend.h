@@ -42,6 +42,7 @@ class FileBackend final : public Backend {
   std::unique_ptr<WorkerBackend> worker(const ApplicationPlan& plan, std::size_t number) override;
   Offset end(const InputPlan& input, PartitionIndex partition) override;
   std::optional<Offset> committed(const TaskId& task, std::size_t input) override;
+  std::string holder(const TaskId& task) override;
 
  private:
   /// The journal that a topic of `address` lives in.

@@ -37,9 +37,12 @@ FileWorker::FileWorker(const ApplicationPlan& plan, std::shared_ptr<const FileLa
       journal_(*layout_->journal),
       members_(
           std::make_unique<FileMembers>(layout_->journal, plan.application, layout_->groupStore)),
-      group_(journal_.store(layout_->groupStore)) {
+      group_(journal_.store(layout_->groupStore)),
+      claimWait_("application " + plan.application) {
   for (const auto& inputs : layout_->inputs) {
-    for (const auto& input : inputs) foreignInputs_ = foreignInputs_ || input.foreign;
+    for (const auto& input : inputs) {
+      if (input.foreign) foreign_.push_back(input.journal.get());
+    }
   }
 }
 
@@ -53,7 +56,11 @@ std::string FileWorker::where(const TaskId& id) const {
 void FileWorker::poll(TaskListener& listener, std::chrono::milliseconds timeout) {
   if (layout_->clock->monotonicUs() >= nextRebalanceUs_) rebalance(listener);
   if (timeout.count() > 0 && layout_->threads) {
-    journal_.waitForWritten(seen_, foreignInputs_ ? std::min(timeout, kForeignWait) : timeout);
+    journal_.waitForWritten(seen_, foreign_.empty() ? timeout : std::min(timeout, kForeignWait));
+    // Nothing is left to read: says so when one of them has failed.
+    for (state::Journal* journal : foreign_) {
+      journal->waitForSynced(journal->synced(), std::chrono::milliseconds(0));
+    }
   }
   seen_ = journal_.written();
 }
@@ -66,6 +73,8 @@ void FileWorker::rebalance(TaskListener& listener) {
       std::find(members.begin(), members.end(), members_->number()) - members.begin());
   std::vector<TaskId> surplus;
   std::vector<TaskId> won;
+  std::string holder;  // of a task that we want
+  bool wanting = false;
   for (std::size_t s = 0; s < plan_.subtopologies.size(); ++s) {
     const auto subtopology = static_cast<std::int32_t>(s);
     const std::int32_t partitions = plan_.subtopologies[s].partitions;
@@ -81,11 +90,13 @@ void FileWorker::rebalance(TaskListener& listener) {
         static_cast<std::int32_t>(rank * static_cast<std::size_t>(partitions) / members.size());
     for (std::int32_t i = 0; i < partitions && count < quota; ++i) {
       const TaskId id{subtopology, PartitionIndex{(first + i) % partitions}};
-      if (tasks_.contains(id) || !claim(id)) continue;
+      if (tasks_.contains(id) || !claim(id, holder)) continue;
       won.push_back(id);
       ++count;
     }
+    wanting = wanting || count < quota;
   }
+  claimWait_.look(wanting, holder, layout_->clock->monotonicUs());
   if (!surplus.empty()) {
     listener.revoking(surplus);
     for (const TaskId& id : surplus) tasks_.erase(id);
@@ -94,11 +105,17 @@ void FileWorker::rebalance(TaskListener& listener) {
   nextRebalanceUs_ = layout_->clock->monotonicUs() + kRebalanceUs;
 }
 
-bool FileWorker::claim(const TaskId& id) {
+bool FileWorker::claim(const TaskId& id, std::string& holder) {
   Task task;
-  task.claim = journal_.tryClaim(plan_.application + "/" + FileLayout::taskKey(plan_, id));
+  task.owned = layout_->owned->add(id);
+  task.claim = journal_.tryClaim(FileLayout::claimName(plan_, id), &holder);
   if (!task.claim) return false;
-  open(id, task);
+  try {
+    open(id, task);
+  } catch (const state::InvalidArgument&) {
+    checkTopics();
+    throw;
+  }
   tasks_.emplace(id, std::move(task));
   return true;
 }
@@ -188,7 +205,12 @@ FetchResult FileWorker::fetch(const TaskId& task, std::size_t number, RecordBatc
   Input& input = tasks_.at(task).inputs[number];
   const auto limit = input.layout->foreign ? state::ReadLimit::Synced : state::ReadLimit::Written;
   batch.clear();
-  if (!input.reader->next(input.chunk, limit)) return FetchResult::AtEnd;
+  try {
+    if (!input.reader->next(input.chunk, limit)) return FetchResult::AtEnd;
+  } catch (const state::InvalidArgument&) {
+    checkTopics();
+    throw;
+  }
   const state::LogChunk& chunk = input.chunk;
   input.walker.start(chunk.bytes, chunk.baseOffset, chunk.count);
   input.walker.skipTo(input.next);
@@ -264,23 +286,26 @@ void FileWorker::commit(std::span<const TaskPosition> positions) {
   }
   // Written here, so that what follows can be read from it at once; the sync overlaps with what
   // is processed next, because whatever is derived from now on are later frames of this journal.
-  if (layout_->durability == state::Durability::Synced && !layout_->threads) {
-    journal_.commit(commit_, state::Durability::Synced);
-  } else {
-    journal_.commit(commit_, state::Durability::Buffered);
-    if (layout_->durability == state::Durability::Synced) {
-      auto sync = std::make_shared<Sync>();
-      sync_ = sync;
-      journal_.commitAsync(state::Commit(), state::Durability::Synced,
-                           [sync](const state::CommitResult&, std::exception_ptr error) {
-                             const std::lock_guard lock(sync->mutex);
-                             sync->error = std::move(error);
-                             sync->done = true;
-                             sync->changed.notify_all();
-                           });
-    }
+  const bool synced = layout_->durability == state::Durability::Synced;
+  const bool inlineSync = synced && !layout_->threads;
+  try {
+    journal_.commit(commit_, inlineSync ? state::Durability::Synced : state::Durability::Buffered);
+    trimRepartitions(positions);
+  } catch (const state::InvalidArgument&) {
+    checkTopics();
+    throw;
   }
-  trimRepartitions(positions);
+  if (synced && !inlineSync) {
+    auto sync = std::make_shared<Sync>();
+    sync_ = sync;
+    journal_.commitAsync(state::Commit(), state::Durability::Synced,
+                         [sync](const state::CommitResult&, std::exception_ptr error) {
+                           const std::lock_guard lock(sync->mutex);
+                           sync->error = std::move(error);
+                           sync->done = true;
+                           sync->changed.notify_all();
+                         });
+  }
 }
 
 bool FileWorker::settled() {
@@ -316,6 +341,31 @@ void FileWorker::trimRepartitions(std::span<const TaskPosition> positions) {
       }
       journal_.trimLog(task.inputs[i].log, committed);
       task.inputs[i].trimmed = committed;
+    }
+  }
+}
+
+void FileWorker::checkTopics() {
+  const auto check = [&](state::Journal& journal, state::LogId log, const std::string& topic) {
+    try {
+      static_cast<void>(journal.log(log));
+    } catch (const state::InvalidArgument&) {
+      throw ConfigurationError(fmt::format(
+          "application {}: topic {} of {} was deleted while the application uses it",
+          plan_.application, topic, journal.directory()));
+    }
+  };
+  for (std::size_t s = 0; s < layout_->inputs.size(); ++s) {
+    for (std::size_t i = 0; i < layout_->inputs[s].size(); ++i) {
+      const FileLayout::Input& input = layout_->inputs[s][i];
+      for (const state::LogId log : input.logs) {
+        check(*input.journal, log, plan_.subtopologies[s].inputs[i].topic);
+      }
+    }
+  }
+  for (std::size_t output = 0; output < layout_->outputs.size(); ++output) {
+    for (const state::LogId log : layout_->outputs[output]) {
+      check(journal_, log, plan_.outputs[output].topic);
     }
   }
 }

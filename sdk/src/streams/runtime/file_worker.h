@@ -6,9 +6,11 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "file/claim_wait.h"
 #include "file/record_codec.h"
 #include "streams/runtime/backend.h"
 #include "streams/runtime/file_members.h"
@@ -16,6 +18,30 @@
 
 /// One worker of the file backend (file_backend.h).
 namespace penstock::streams {
+
+/// The tasks that the workers of this process own.
+///
+/// Threads: safe from any thread.
+class OwnedTasks {
+ public:
+  /// `id` is owned while the result lives.
+  [[nodiscard]] std::shared_ptr<void> add(const TaskId& id) {
+    const std::lock_guard lock(mutex_);
+    ids_.insert(id);
+    return {nullptr, [this, id](void*) {
+              const std::lock_guard guard(mutex_);
+              ids_.erase(ids_.find(id));
+            }};
+  }
+  [[nodiscard]] bool contains(const TaskId& id) const {
+    const std::lock_guard lock(mutex_);
+    return ids_.contains(id);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::multiset<TaskId> ids_;  // a worker may try for what another one has
+};
 
 /// What FileBackend::prepare found, shared by its workers; the plan's numbers are its indices.
 struct FileLayout {
@@ -31,9 +57,13 @@ struct FileLayout {
   state::Durability durability = state::Durability::Synced;
   state::Clock* clock = nullptr;
   bool threads = true;
+  const std::unique_ptr<OwnedTasks> owned = std::make_unique<OwnedTasks>();
 
   static std::string taskKey(const ApplicationPlan& plan, const TaskId& task) {
     return "task/" + plan.durableName(task);
+  }
+  static std::string claimName(const ApplicationPlan& plan, const TaskId& task) {
+    return plan.application + "/" + taskKey(plan, task);
   }
 };
 
@@ -89,6 +119,7 @@ class FileWorker final : public WorkerBackend {
     std::uint64_t trimmed = 0;  // a repartition topic is purged up to here
   };
   struct Task {
+    std::shared_ptr<void> owned;  // longer than the claim
     std::unique_ptr<state::Claim> claim;
     TaskPosition start;
     std::vector<Input> inputs;
@@ -98,11 +129,14 @@ class FileWorker final : public WorkerBackend {
   struct Sync;
 
   void rebalance(TaskListener& listener);
-  bool claim(const TaskId& id);
+  /// False when somebody else has it: `holder`.
+  bool claim(const TaskId& id, std::string& holder);
   void open(const TaskId& id, Task& task);
   void openInput(const TaskId& id, std::size_t number, const InputPosition* stored, Task& task);
   void openStore(const TaskId& id, std::size_t number, bool fresh, Task& task);
   void trimRepartitions(std::span<const TaskPosition> positions);
+  /// Throws ConfigurationError when a topic that is read or written was deleted.
+  void checkTopics();
   [[nodiscard]] std::string where(const TaskId& id) const;
 
   const ApplicationPlan& plan_;
@@ -116,7 +150,8 @@ class FileWorker final : public WorkerBackend {
   state::Sequence seen_;  // frames up to here have been fetched from
   std::int64_t nextRebalanceUs_ = 0;
   std::int64_t nextTrimUs_ = 0;
-  bool foreignInputs_ = false;
+  file::ClaimWait claimWait_;
+  std::vector<state::Journal*> foreign_;  // those of inputs elsewhere
   std::string encoded_;  // kept for its buffer
 };
 
