@@ -101,6 +101,14 @@ void checkOptions(const ApplicationOptions& options) {
   } catch (const ConfigurationError& error) {
     refuse("id", error.what());
   }
+  if (options.id == "group") {
+    refuse("id", "\"group\" is taken: names of what consumer groups keep begin with it");
+  }
+  if (options.stateDirectory.empty()) {
+    refuse("stateDirectory",
+           "empty, which would be the root directory (PENSTOCK_STATE_DIR set to nothing?); \".\" "
+           "is the working directory");
+  }
   if (options.broker.empty()) {
     refuse("broker",
            "where are the topics? Give file:///dir or kafka://host:port (or set "

@@ -47,6 +47,17 @@ ApplicationPlan makePlan(const Topology& topology, const ApplicationOptions& opt
       }
     }
   }
+  for (const SubtopologyPlan& subtopology : plan.subtopologies) {
+    for (const InputPlan& input : subtopology.inputs) {
+      if (options.errorPolicy != ErrorPolicy::DeadLetter || !input.address.empty() ||
+          input.topic != options.deadLetterTopic) {
+        continue;
+      }
+      throw ConfigurationError("ApplicationOptions::deadLetterTopic: the application reads topic " +
+                               input.topic +
+                               ": a record that fails would come back and fail for ever");
+    }
+  }
   if (!elsewhere.empty()) {
     throw ConfigurationError("ApplicationOptions::inputAddresses names topic " +
                              elsewhere.begin()->first + ", which the application does not read");

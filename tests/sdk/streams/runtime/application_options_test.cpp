@@ -128,6 +128,8 @@ TEST(ApplicationOptionsTest, NonsenseIsRefusedByName) {
   EXPECT_THAT(with([](Options& o) { o.id = ""; }), HasSubstr("::id"));
   EXPECT_THAT(with([](Options& o) { o.id = "a/b"; }), HasSubstr("::id"));
   EXPECT_THAT(with([](Options& o) { o.id = std::string(101, 'a'); }), HasSubstr("::id"));
+  EXPECT_THAT(with([](Options& o) { o.id = "group"; }), HasSubstr("::id"));
+  EXPECT_THAT(with([](Options& o) { o.stateDirectory = ""; }), HasSubstr("::stateDirectory"));
   EXPECT_THAT(with([](Options& o) { o.broker = ""; }), HasSubstr("::broker"));
   EXPECT_THAT(with([](Options& o) { o.workers = 0; }), HasSubstr("::workers"));
   EXPECT_THAT(with([](Options& o) { o.workers = 1025; }), HasSubstr("::workers"));
