@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <penstock/error.h>
+#include <penstock/exit_code.h>
 #include <penstock/log.h>
 #include <penstock/version.h>
 
@@ -12,30 +13,13 @@
 
 namespace {
 
-using penstock::command::ExitCode;
-
-int complain(const std::string& message, ExitCode code) {
+int complain(const std::string& message, int code) {
   std::string line = "penstock: " + message;
   for (char& c : line) {
     if (static_cast<unsigned char>(c) < 0x20) c = ' ';  // one line, whatever a name holds
   }
   std::fprintf(stderr, "%s\n", line.c_str());
   return code;
-}
-
-ExitCode exitCodeOf(const penstock::Error& error) {
-  switch (error.code()) {
-    case penstock::ErrorCode::FixConfiguration:
-    case penstock::ErrorCode::FixData:
-      return penstock::command::kUsage;
-    case penstock::ErrorCode::RestoreState:
-      return penstock::command::kRestoreState;
-    case penstock::ErrorCode::Retry:
-    case penstock::ErrorCode::RestartTask:
-    case penstock::ErrorCode::ReportBug:
-      break;
-  }
-  return penstock::command::kFailed;
 }
 
 }  // namespace
@@ -51,15 +35,14 @@ int main(int argc, char** argv) {
   penstock::command::addTopicsCommand(app);
   try {
     app.parse(argc, argv);
-    return penstock::command::kDone;
+    return 0;
   } catch (const CLI::Success& asked) {  // --help, --version
     return app.exit(asked);
   } catch (const CLI::ParseError& error) {
-    return complain(std::string(error.what()) + " (--help lists what there is)",
-                    penstock::command::kUsage);
-  } catch (const penstock::Error& error) {
-    return complain(error.what(), exitCodeOf(error));
+    const penstock::ConfigurationError wrong(std::string(error.what()) +
+                                             " (--help lists what there is)");
+    return complain(wrong.what(), penstock::exitCode(wrong));
   } catch (const std::exception& error) {
-    return complain(error.what(), penstock::command::kFailed);
+    return complain(error.what(), penstock::exitCode(error));
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <penstock/log.h>
 #include <penstock/streaming_client.h>
 #include <signal.h>
 
@@ -150,7 +151,12 @@ void produce(const Arguments& arguments) {
       producer.post(record);
     }
   } catch (...) {
-    producer.close();  // what was read before the bad line counts
+    try {
+      producer.close();  // what was read before the bad line counts
+    } catch (const std::exception& error) {
+      log(LogLevel::Error, "command", "records before the error were not written",
+          {{"topic", arguments.topic}, {"error", error.what()}});
+    }
     throw;
   }
   producer.close();

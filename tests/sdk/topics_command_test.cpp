@@ -52,10 +52,11 @@ class TopicsCommand : public ::testing::Test {
     EXPECT_EQ(finished.err, "");
     return finished.out;
   }
-  /// Runs it, and expects exit code 2 and one line on standard error, which it gives.
-  std::string refused(const std::vector<std::string>& arguments, const std::string& input = {}) {
+  /// Runs it, and expects that exit code and one line on standard error, which it gives.
+  std::string refused(const std::vector<std::string>& arguments, const std::string& input = {},
+                      int exitCode = 2) {
     const Finished finished = topics(arguments, input);
-    EXPECT_EQ(finished.exitCode, 2) << finished.err;
+    EXPECT_EQ(finished.exitCode, exitCode) << finished.err;
     EXPECT_EQ(finished.out, "");
     EXPECT_THAT(finished.err, StartsWith("penstock: "));
     EXPECT_EQ(std::count(finished.err.begin(), finished.err.end(), '\n'), 1) << finished.err;
@@ -142,7 +143,7 @@ TEST_F(TopicsCommand, JsonLinesRoundTripWithHeadersAndBytes) {
 
 TEST_F(TopicsCommand, ABadInputLineIsNamedAndWhatStoodBeforeItIsWritten) {
   good({"create", "t"});
-  EXPECT_THAT(refused({"produce", "t", "--format", "csv"}, "a,b\nlonely\n"),
+  EXPECT_THAT(refused({"produce", "t", "--format", "csv"}, "a,b\nlonely\n", 1),
               HasSubstr("input line 2: 1 fields"));
   EXPECT_EQ(good({"consume", "t", "--from-beginning", "--until-end"}), "b\n");
   const std::vector<std::pair<std::string, std::string>> bad{
@@ -153,7 +154,8 @@ TEST_F(TopicsCommand, ABadInputLineIsNamedAndWhatStoodBeforeItIsWritten) {
       {"\"a\"b,c", "behind the closing quote"},
       {"a\"b,c", "a quote inside"}};
   for (const auto& [line, message] : bad) {
-    EXPECT_THAT(refused({"produce", "t", "--format", "csv"}, line), HasSubstr(message)) << line;
+    EXPECT_THAT(refused({"produce", "t", "--format", "csv"}, line, 1), HasSubstr(message))
+        << line;
   }
   const std::vector<std::pair<std::string, std::string>> badJson{
       {"{", "not JSON"},
@@ -164,11 +166,13 @@ TEST_F(TopicsCommand, ABadInputLineIsNamedAndWhatStoodBeforeItIsWritten) {
       {R"({"partition":-1})", "partition must be"},
       {R"({"headers":"x"})", "headers must be"},
       {R"({"headers":[1]})", "headers must be"},
-      {R"({"vlaue":"x"})", "unknown field 'vlaue'"},
-      {R"({"partition":1})", "there is no partition 1"}};
+      {R"({"vlaue":"x"})", "unknown field 'vlaue'"}};
   for (const auto& [line, message] : badJson) {
-    EXPECT_THAT(refused({"produce", "t", "--format", "json"}, line), HasSubstr(message)) << line;
+    EXPECT_THAT(refused({"produce", "t", "--format", "json"}, line, 1), HasSubstr(message))
+        << line;
   }
+  EXPECT_THAT(refused({"produce", "t", "--format", "json"}, R"({"partition":1})"),
+              HasSubstr("there is no partition 1"));
 }
 
 TEST_F(TopicsCommand, WrongUseIsOneLineAndExitCodeTwo) {
@@ -263,8 +267,23 @@ TEST_F(TopicsCommand, AFullStandardOutputIsAnError) {
       runProgram({"/bin/sh", "-c",
                   "'" + testing::buildDirectory() + "/sdk/penstock' topics consume t --max 1 " +
                       "--from-beginning --address '" + (directory / "j") + "' > /dev/full"});
-  EXPECT_EQ(finished.exitCode, 1);
+  EXPECT_EQ(finished.exitCode, 4);
   EXPECT_THAT(finished.err, HasSubstr("standard output"));
+}
+
+TEST_F(TopicsCommand, ABadLineIsNamedEvenWhenWhatWasBeforeItCannotBeWritten) {
+  good({"create", "t"});
+  Subprocess producer(commandLine(topicsArguments({"produce", "t", "--format", "json"})));
+  producer.write("{\"value\":\"1\"}\n");
+  EXPECT_TRUE(testing::eventually([&] {
+    return good({"describe", "t", "--json"}).find("\"end\":1") != std::string::npos;
+  }));
+  good({"delete", "t"});
+  producer.write("{\"value\":\"2\"}\n{nonsense\n");
+  producer.closeInput();
+  const Finished finished = producer.wait();
+  EXPECT_EQ(finished.exitCode, 1);
+  EXPECT_THAT(finished.err, HasSubstr("input line 3"));
 }
 
 }  // namespace
