@@ -39,6 +39,16 @@ bool passing(const Error& error) {
   return error.code() == ErrorCode::Retry || error.code() == ErrorCode::RestartTask;
 }
 
+std::string textOf(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& known) {
+    return known.what();
+  } catch (...) {
+    return "an exception that is no std::exception";
+  }
+}
+
 }  // namespace
 
 struct ApplicationRun::State {
@@ -53,7 +63,7 @@ struct ApplicationRun::State {
   std::condition_variable changed;
   bool began = false;          // guarded by mutex
   bool stopping = false;       // guarded by mutex; the threads read `stop`
-  std::size_t working = 0;     // guarded by mutex
+  std::size_t working = 0;     // guarded by mutex; threads that have not ended
   std::exception_ptr failure;  // guarded by mutex; the first
   ApplicationMetrics ended;    // guarded by mutex; of workers that are gone
   std::atomic<bool> stop{false};
@@ -67,11 +77,24 @@ struct ApplicationRun::State {
     }
     changed.notify_all();
   }
+  /// The exception being handled ends the run. All are logged: run() may be long in coming back,
+  /// and throws the first only.
+  void fail(const std::string& where) {
+    const std::exception_ptr error = std::current_exception();
+    log(LogLevel::Error, "runtime", where + " failed",
+        {{"application", options.id}, {"error", textOf(error)}});
+    {
+      const std::lock_guard lock(mutex);
+      if (!failure) failure = error;
+    }
+    requestStop();
+  }
 };
 
-ApplicationRun::ApplicationRun(const ApplicationOptions& options)
+ApplicationRun::ApplicationRun(const ApplicationOptions& options, std::shared_ptr<Backend> backend)
     : state_(std::make_shared<State>()) {
   state_->options = options;
+  state_->backend = std::move(backend);
 }
 
 ApplicationRun::~ApplicationRun() = default;
@@ -88,11 +111,13 @@ ApplicationMetrics ApplicationRun::metrics() const {
 void ApplicationRun::work(const std::shared_ptr<State>& state, std::size_t number) {
   Worker& worker = *state->workers[number];
   milliseconds backOff = kBackOffMin;
+  std::uint64_t commits = 0;
   try {
     while (!state->stop) {
       try {
         worker.step(kIdle);
-        backOff = kBackOffMin;
+        // Steps between two attempts to commit prove nothing: a disk may be full all the while.
+        if (std::exchange(commits, worker.commits()) != worker.commits()) backOff = kBackOffMin;
         continue;
       } catch (const Error& error) {
         if (!passing(error)) throw;
@@ -108,16 +133,76 @@ void ApplicationRun::work(const std::shared_ptr<State>& state, std::size_t numbe
     }
     worker.finish();
   } catch (...) {
-    const std::lock_guard lock(state->mutex);
-    if (!state->failure) state->failure = std::current_exception();
-    state->stopping = true;
-    state->stop = true;
+    state->fail("worker " + std::to_string(number));
   }
   {
     const std::lock_guard lock(state->mutex);
     --state->working;
   }
   state->changed.notify_all();
+}
+
+void ApplicationRun::startWorkers(std::vector<std::thread>& threads) {
+  State& state = *state_;
+  const auto count = static_cast<std::size_t>(state.options.workers);
+  for (std::size_t i = 0; i < count; ++i) {
+    auto worker = std::make_shared<Worker>(state.context, i);
+    const std::lock_guard lock(state.mutex);
+    state.workers.push_back(std::move(worker));
+  }
+  threads.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::lock_guard lock(state.mutex);  // it cannot end before it is counted
+    threads.emplace_back([shared = state_, i] { work(shared, i); });
+    ++state.working;
+  }
+}
+
+void ApplicationRun::waitForEnd(const StopSignals* signals, UntilEnd* untilEnd) {
+  State& state = *state_;
+  bool warned = false;
+  const auto reached = [&] {
+    try {
+      return untilEnd != nullptr && untilEnd->reached();
+    } catch (const state::OwnedElsewhere&) {
+      throw;  // it has waited long enough
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::Retry) throw;
+      if (!std::exchange(warned, true)) {
+        log(LogLevel::Warning, "runtime", "cannot see whether the end is reached; trying on",
+            {{"application", state.options.id}, {"error", error.what()}});
+      }
+      return false;
+    }
+  };
+  std::unique_lock lock(state.mutex);
+  while (!state.changed.wait_for(lock, kWatch, [&] { return state.stopping; })) {
+    lock.unlock();
+    const bool done = (signals != nullptr && signals->received() != 0) || reached();
+    lock.lock();
+    if (done) return;
+  }
+}
+
+void ApplicationRun::throwStuck() const {
+  const State& state = *state_;
+  const std::string message =
+      "application " + state.options.id + " did not stop within " +
+      std::to_string(state.options.stopTimeout.count()) +
+      " ms: a worker is still in a function of the program or in a call of the system. What it "
+      "has not committed is processed again at the next start";
+  const std::lock_guard lock(state.mutex);
+  if (!state.failure) throw Error(ErrorCode::Retry, message);
+  const std::string why = "; it was to stop because of: " + textOf(state.failure);
+  try {  // as the failure alone would be: the same code, the same exit code
+    std::rethrow_exception(state.failure);
+  } catch (const state::JournalFailed&) {
+    std::throw_with_nested(state::JournalFailed(message + why));
+  } catch (const Error& error) {
+    std::throw_with_nested(Error(error.code(), message + why));
+  } catch (...) {
+    std::throw_with_nested(Error(ErrorCode::ReportBug, message + why));
+  }
 }
 
 void ApplicationRun::run(const detail::TopologyBuilder& builder) {
@@ -134,35 +219,21 @@ void ApplicationRun::run(const detail::TopologyBuilder& builder) {
   std::optional<StopSignals> signals;
   if (state.options.handleSignals) signals.emplace();
   state.plan = makePlan(*state.topology, state.options);
-  state.backend = openBackend(state.options);
+  if (!state.backend) state.backend = openBackend(state.options);
   state.backend->prepare(state.plan);
+  state::Clock* const clock = state::Environment::real().clock;
   std::optional<UntilEnd> untilEnd;
-  if (state.options.untilEnd) untilEnd.emplace(state.plan, *state.backend);
-  state.context = {&*state.topology, &state.plan, &state.options, state.backend.get(),
-                   state::Environment::real().clock};
-  const auto count = static_cast<std::size_t>(state.options.workers);
-  {
-    const std::lock_guard lock(state.mutex);
-    for (std::size_t i = 0; i < count; ++i) {
-      state.workers.push_back(std::make_shared<Worker>(state.context, i));
-    }
-    state.working = count;
-  }
-  std::vector<std::thread> threads;
-  for (std::size_t i = 0; i < count; ++i) {
-    threads.emplace_back([shared = state_, i] { work(shared, i); });
-  }
+  if (state.options.untilEnd) untilEnd.emplace(state.plan, *state.backend, *clock);
+  state.context = {&*state.topology,    &state.plan, &state.options,
+                   state.backend.get(), clock,       &state.stop};
 
-  {
-    std::unique_lock lock(state.mutex);
-    while (!state.stopping) {
-      state.changed.wait_for(lock, kWatch, [&] { return state.stopping; });
-      if (state.stopping) break;
-      lock.unlock();
-      const bool done = (signals && signals->received() != 0) || (untilEnd && untilEnd->reached());
-      lock.lock();
-      if (done) break;
-    }
+  // From here on workers and threads are ended whatever happens.
+  std::vector<std::thread> threads;
+  try {
+    startWorkers(threads);
+    waitForEnd(signals ? &*signals : nullptr, untilEnd ? &*untilEnd : nullptr);
+  } catch (...) {
+    state.fail("application");
   }
   state.requestStop();
   std::unique_lock lock(state.mutex);
@@ -171,11 +242,7 @@ void ApplicationRun::run(const detail::TopologyBuilder& builder) {
   lock.unlock();
   if (!ended) {
     for (std::thread& thread : threads) thread.detach();
-    throw Error(ErrorCode::Retry,
-                "application " + state.options.id + " did not stop within " +
-                    std::to_string(state.options.stopTimeout.count()) +
-                    " ms: a worker is still in a function of the program or in a call of the "
-                    "system. What it has not committed is processed again at the next start");
+    throwStuck();
   }
   for (std::thread& thread : threads) thread.join();
   lock.lock();

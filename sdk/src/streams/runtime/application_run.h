@@ -5,19 +5,27 @@
 #include <penstock/application_options.h>
 #include <penstock/detail/topology_builder.h>
 #include <memory>
+#include <thread>
+#include <vector>
 
 #include "streams/runtime/backend.h"
 
 namespace penstock::streams {
 
+class StopSignals;
+class UntilEnd;
+
 /// Runs an application: prepares the backend, starts the workers, ends them.
 ///
 /// Threads: `run` once, from one thread; `stop` and `metrics` are safe from any thread.
-/// Errors: what a worker ended with, the first of them; Error(Retry) when workers do not stop
-/// within stopTimeout.
+/// Errors: what a worker, or watching for the end, failed with: the first is thrown when all
+/// workers have ended, all are logged. When workers do not stop within stopTimeout: Error(Retry),
+/// or that first failure with its code, nested in one that says so.
 class ApplicationRun {
  public:
-  explicit ApplicationRun(const ApplicationOptions& options);
+  /// `backend`: null for that of the options' broker.
+  explicit ApplicationRun(const ApplicationOptions& options,
+                          std::shared_ptr<Backend> backend = nullptr);
   ~ApplicationRun();
   ApplicationRun(const ApplicationRun&) = delete;
   ApplicationRun& operator=(const ApplicationRun&) = delete;
@@ -29,6 +37,9 @@ class ApplicationRun {
  private:
   struct State;  // outlives this when a worker does not stop in time
   static void work(const std::shared_ptr<State>& state, std::size_t number);
+  void startWorkers(std::vector<std::thread>& threads);
+  void waitForEnd(const StopSignals* signals, UntilEnd* untilEnd);
+  [[noreturn]] void throwStuck() const;
 
   std::shared_ptr<State> state_;
 };

@@ -9,6 +9,7 @@
 #include <penstock/stream_errors.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <functional>
 #include <map>
@@ -51,14 +52,21 @@ class Topics {
   }
   void write(const std::string& topic, std::size_t partition, const std::string& key,
              const std::string& value, std::int64_t timestampMs = 0) {
+    writeMany(1, topic, partition, key, value, timestampMs);
+  }
+  /// As one batch, which is fetched as one.
+  void writeMany(std::size_t count, const std::string& topic, std::size_t partition,
+                 const std::string& key, const std::string& value, std::int64_t timestampMs = 0) {
     state::Commit commit;
     const state::LogId log = catalog().get(topic).logs.at(partition);
     RecordView record;
     record.key = key;
     record.value = value;
     record.timestamp.ms = timestampMs;
-    file::encodeRecord(record, commit.recordBuffer(log));
-    commit.recordAdded(log, timestampMs);
+    for (; count > 0; --count) {
+      file::encodeRecord(record, commit.recordBuffer(log));
+      commit.recordAdded(log, timestampMs);
+    }
     static_cast<void>(journal_->commit(commit, state::Durability::Buffered));
   }
   [[nodiscard]] std::vector<Record> read(const std::string& topic) const {
@@ -191,21 +199,196 @@ TEST(ApplicationRunTest, StopCommitsAndReturns) {
 }
 
 TEST(ApplicationRunTest, SignalCommitsAndReturns) {
+  for (const int signal : {SIGTERM, SIGINT}) {
+    Topics topics;
+    topics.create("in", 1);
+    ApplicationOptions options = optionsFor(topics);
+    options.untilEnd = false;
+    options.handleSignals = true;
+    options.commitInterval = std::chrono::hours(1);  // only the end commits
+    Application application(options);
+    buildWordCount(application);
+    topics.write("in", 0, "k", "a");
+    std::thread runner([&] { application.run(); });
+    EXPECT_TRUE(eventually([&] { return application.metrics().recordsIn > 0; }));
+    std::raise(signal);
+    runner.join();
+    runWordCount(optionsFor(topics));
+    EXPECT_EQ(topics.counts("out"), (Counts{{"a", 1}}));
+  }
+}
+
+// A backlog of 8 s at a millisecond for each record.
+TEST(ApplicationRunTest, SignalEndsABacklogOfSlowRecordsInTime) {
+  constexpr std::size_t backlog = 8000;
+  Topics topics;
+  topics.create("in", 1);
+  topics.writeMany(backlog, "in", 0, "k", "a");
+  ApplicationOptions options = optionsFor(topics);
+  options.handleSignals = true;
+  options.stopTimeout = std::chrono::seconds(3);
+  std::atomic<std::size_t> processed{0};
+  std::atomic<bool> slow{true};
+  const auto copy = [&](Application& application) {
+    application.stream<std::string_view, std::string_view>("in")
+        .mapValues([&](std::string_view value) {
+          ++processed;
+          using Clock = std::chrono::steady_clock;
+          const auto until = Clock::now() + std::chrono::milliseconds(slow ? 1 : 0);
+          while (Clock::now() < until) std::this_thread::yield();
+          return value;
+        })
+        .to("out");
+  };
+  Application application(options);
+  copy(application);
+  std::thread runner([&] { EXPECT_NO_THROW(application.run()); });
+  EXPECT_TRUE(eventually([&] { return processed > 50; }));
+  std::raise(SIGTERM);
+  runner.join();
+  const std::size_t stopped = processed;
+  EXPECT_LT(stopped, backlog);
+  EXPECT_EQ(topics.read("out").size(), stopped) << "what was processed is committed";
+  slow = false;
+  options.handleSignals = false;
+  Application rest(options);
+  copy(rest);
+  rest.run();
+  EXPECT_EQ(topics.read("out").size(), backlog);
+  EXPECT_EQ(processed, backlog) << "nothing twice";
+}
+
+void buildCopy(Application& application) {
+  application.stream<std::string_view, std::string_view>("in").to("out");
+}
+
+/// Runs an application until `condition` holds.
+void runUntil(Application& application, const std::function<bool()>& condition) {
+  std::thread runner([&] { EXPECT_NO_THROW(application.run()); });
+  EXPECT_TRUE(eventually(condition));
+  application.stop();
+  runner.join();
+}
+
+TEST(ApplicationRunTest, CommitsAfterSoManyRecords) {
+  Topics topics;
+  topics.create("in", 1);
+  topics.writeMany(1000, "in", 0, "k", "a");
+  ApplicationOptions options = optionsFor(topics);
+  options.untilEnd = false;
+  options.commitInterval = std::chrono::hours(1);
+  options.commitRecordsMax = 100;
+  Application application(options);
+  buildCopy(application);
+  runUntil(application, [&] { return topics.read("out").size() >= 900; });
+  // Slices are of at most 512 records, so not each hundred has a commit of its own.
+  EXPECT_GE(application.metrics().commits, 2U);
+}
+
+TEST(ApplicationRunTest, CommitsWhenOutputsReachTheirBound) {
+  Topics topics;
+  topics.create("in", 1);
+  topics.writeMany(1000, "in", 0, "k", std::string(100, 'v'));
+  ApplicationOptions options = optionsFor(topics);
+  options.untilEnd = false;
+  options.commitInterval = std::chrono::hours(1);
+  options.commitBytesMax = 10'000;
+  Application application(options);
+  buildCopy(application);
+  runUntil(application, [&] { return topics.read("out").size() >= 900; });
+  EXPECT_GE(application.metrics().commits, 2U);
+}
+
+TEST(ApplicationRunTest, TaskWaitsForAnInputThatHasNothing) {
+  Topics topics;
+  topics.create("left", 1);
+  topics.create("right", 1);
+  topics.write("left", 0, "l10", "v", 10);
+  ApplicationOptions options = optionsFor(topics);
+  options.untilEnd = false;
+  options.maxTaskIdle = std::chrono::hours(1);
+  Application application(options);
+  const auto left = application.stream<std::string_view, std::string_view>("left");
+  const auto right = application.stream<std::string_view, std::string_view>("right");
+  left.merge(right).to("out");
+  std::thread runner([&] { EXPECT_NO_THROW(application.run()); });
+  // It has committed: by then it would have processed the one that is there.
+  EXPECT_TRUE(eventually([&] { return application.metrics().commits > 0; }));
+  EXPECT_TRUE(topics.read("out").empty());
+  topics.write("right", 0, "r5", "v", 5);
+  topics.write("right", 0, "r20", "v", 20);
+  EXPECT_TRUE(eventually([&] { return topics.read("out").size() >= 2; }));
+  application.stop();
+  runner.join();
+  const std::vector<Record> records = topics.read("out");
+  ASSERT_EQ(records.size(), 2U) << "r20 waits for left";
+  EXPECT_EQ(records[0].key, "r5");
+  EXPECT_EQ(records[1].key, "l10");
+}
+
+TEST(ApplicationRunTest, TaskGoesOnWhenAnInputHasNothingForTooLong) {
+  Topics topics;
+  topics.create("left", 1);
+  topics.create("right", 1);
+  topics.write("left", 0, "l10", "v", 10);
+  ApplicationOptions options = optionsFor(topics);
+  options.untilEnd = false;
+  options.maxTaskIdle = std::chrono::milliseconds(20);
+  Application application(options);
+  const auto left = application.stream<std::string_view, std::string_view>("left");
+  const auto right = application.stream<std::string_view, std::string_view>("right");
+  left.merge(right).to("out");
+  runUntil(application, [&] { return topics.read("out").size() == 1; });
+}
+
+TEST(ApplicationRunTest, RepartitionTopicIsTrimmedBehindWhatWasCommitted) {
   Topics topics;
   topics.create("in", 1);
   ApplicationOptions options = optionsFor(topics);
   options.untilEnd = false;
-  options.handleSignals = true;
-  options.commitInterval = std::chrono::hours(1);  // only the end commits
   Application application(options);
   buildWordCount(application);
-  topics.write("in", 0, "k", "a");
-  std::thread runner([&] { application.run(); });
-  EXPECT_TRUE(eventually([&] { return application.metrics().recordsIn > 0; }));
-  std::raise(SIGTERM);
-  runner.join();
+  std::int64_t written = 0;
+  runUntil(application, [&] {
+    topics.write("in", 0, "k", "a");
+    ++written;
+    const auto words = topics.catalog().find("test-words-repartition");
+    return words && topics.journal()->log(words->logs[0]).start > 0;
+  });
   runWordCount(optionsFor(topics));
-  EXPECT_EQ(topics.counts("out"), (Counts{{"a", 1}}));
+  const auto log = topics.journal()->log(topics.catalog().get("test-words-repartition").logs[0]);
+  EXPECT_GT(log.start, 0U);
+  EXPECT_EQ(topics.counts("out"), (Counts{{"a", written}})) << "nothing that was needed is gone";
+}
+
+TEST(ApplicationRunTest, DeletedTopicIsNamed) {
+  for (const std::string topic : {"in", "out"}) {
+    Topics topics;
+    topics.create("in", 1);
+    topics.write("in", 0, "k", "a");
+    ApplicationOptions options = optionsFor(topics);
+    options.untilEnd = false;
+    Application application(options);
+    buildCopy(application);
+    std::string message;
+    std::thread runner([&] { message = errorOf([&] { application.run(); }); });
+    EXPECT_TRUE(eventually([&] { return !topics.read("out").empty(); }));
+    topics.catalog().remove(topic);
+    if (topic == "out") topics.write("in", 0, "k", "b");
+    runner.join();
+    EXPECT_THAT(message, HasSubstr("topic " + topic + " of " + topics.address()));
+    EXPECT_THAT(message, HasSubstr("deleted"));
+  }
+}
+
+TEST(ApplicationRunTest, DeadLettersMayNotGoToAnInput) {
+  Topics topics;
+  topics.create("in", 1);
+  ApplicationOptions options = optionsFor(topics);
+  options.errorPolicy = ErrorPolicy::DeadLetter;
+  options.deadLetterTopic = "in";
+  EXPECT_THAT(errorOf([&] { runWordCount(options); }),
+              AllOf(HasSubstr("deadLetterTopic"), HasSubstr("topic in")));
 }
 
 TEST(ApplicationRunTest, RunsOnce) {
@@ -346,7 +529,7 @@ TEST(ApplicationRunTest, FailingRecordIsNamedAndNothingOfItCommitted) {
   topics.write("in", 0, "k", "1");
   topics.write("in", 0, "k", "bad");
   ApplicationOptions options = optionsFor(topics);
-  options.commitInterval = std::chrono::hours(1);  // nor the record before it, in time
+  options.commitInterval = std::chrono::hours(1);  // no commit between the two
   try {
     Application application(options);
     buildParsing(application);
