@@ -3,6 +3,7 @@
 // Goal: what StreamingClient, TopicConsumer and TopicProducer promise, on files.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <penstock/log.h>
 #include <penstock/state/errors.h>
 #include <penstock/state/journal.h>
 #include <penstock/streaming_client.h>
@@ -11,6 +12,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
 #include <set>
 #include <thread>
 
@@ -547,6 +551,36 @@ TEST(FileConsumerTest, ReportsAJournalThatFailed) {
   EXPECT_THROW(journal->commit(commit), state::JournalFailed);
   EXPECT_THROW(consumer.poll(batch, std::chrono::milliseconds(500)), state::JournalFailed);
   EXPECT_THROW(consumer.poll(batch, std::chrono::milliseconds(0)), state::JournalFailed);
+}
+
+TEST_F(FileTopics, ATornTailIsCutAndLogged) {
+  client.createTopic("t", {.partitions = 1});
+  fill("t", 10);
+  // What a crash in the middle of a write leaves.
+  const std::string crashed = directory.path() + "/crashed";
+  std::filesystem::create_directory(crashed);
+  for (const auto& file : std::filesystem::directory_iterator(directory.path())) {
+    if (file.is_regular_file()) std::filesystem::copy(file, crashed);
+  }
+  const std::string segment = crashed + "/segment-0000000001.log";
+  std::ofstream(segment, std::ios::app) << "half a fr";
+
+  std::mutex mutex;
+  std::vector<std::string> lines;
+  setLogSink([&](const LogEvent& event) {
+    const std::lock_guard lock(mutex);
+    lines.push_back(formatLogEvent(event, LogFormat::Text));
+  });
+  {
+    StreamingClient recovered(crashed);
+    TopicConsumer consumer = recovered.consumer();
+    consumer.assign({{"t", PartitionIndex{0}}});
+    EXPECT_EQ(rest(consumer).size(), 10U);
+  }
+  setLogSink(standardErrorSink(LogFormat::Text));
+  const std::lock_guard lock(mutex);
+  EXPECT_THAT(lines, ::testing::Contains(::testing::AllOf(HasSubstr("WARNING"), HasSubstr("torn"),
+                                                          HasSubstr(crashed))));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "file/file_consumer.h"
 #include "file/file_producer.h"
+#include "open_journal.h"
 
 namespace penstock::file {
 
@@ -56,7 +57,7 @@ state::JournalOptions optionsOf(const std::map<std::string, std::string>& settin
 
 FileTransport::FileTransport(const std::string& directory,
                              const std::map<std::string, std::string>& settings)
-    : journal_(state::Journal::open(directory, optionsOf(settings))),
+    : journal_(openJournal(directory, optionsOf(settings))),
       catalog_(std::make_shared<TopicCatalog>(journal_)) {}
 
 bool FileTransport::createTopic(const std::string& name, const TopicConfig& config) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kafka/kafka_streams_worker.h"
+#include "open_journal.h"
 #include "streams/topology.h"
 #include "topics/transport.h"
 
@@ -89,8 +90,7 @@ void KafkaBackend::prepare(streams::ApplicationPlan& plan) {
   }
   state::JournalOptions journal;
   journal.sharing = state::Sharing::Shared;
-  context_->journal =
-      state::Journal::open(options_.stateDirectory + "/" + plan.application, journal);
+  context_->journal = openJournal(options_.stateDirectory + "/" + plan.application, journal);
   context_->groupStore = context_->journal->declareStore("group");
   checkCluster();
   checkTopology(plan);

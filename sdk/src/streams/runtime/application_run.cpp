@@ -112,25 +112,34 @@ void ApplicationRun::work(const std::shared_ptr<State>& state, std::size_t numbe
   Worker& worker = *state->workers[number];
   milliseconds backOff = kBackOffMin;
   std::uint64_t commits = 0;
+  bool behind = false;  // has to go back to its last commit
+  // False when it failed in a way that may pass.
+  const auto attempt = [&](const auto& call) {
+    try {
+      call();
+      return true;
+    } catch (const Error& error) {
+      if (!passing(error)) throw;
+      log(LogLevel::Warning, "runtime", "worker goes back to its last commit",
+          {{"application", state->plan.application},
+           {"worker", std::to_string(number)},
+           {"error", error.what()}});
+      return false;
+    }
+  };
   try {
     while (!state->stop) {
-      try {
-        worker.step(kIdle);
+      if (!behind && attempt([&] { worker.step(kIdle); })) {
         // Steps between two attempts to commit prove nothing: a disk may be full all the while.
         if (std::exchange(commits, worker.commits()) != worker.commits()) backOff = kBackOffMin;
         continue;
-      } catch (const Error& error) {
-        if (!passing(error)) throw;
-        log(LogLevel::Warning, "runtime", "worker goes back to its last commit",
-            {{"application", state->plan.application},
-             {"worker", std::to_string(number)},
-             {"error", error.what()}});
       }
-      worker.recover();
+      behind = !attempt([&] { worker.recover(); });
       std::unique_lock lock(state->mutex);
       state->changed.wait_for(lock, backOff, [&] { return state->stopping; });
       backOff = std::min(backOff * 2, kBackOffMax);
     }
+    if (behind) worker.recover();  // what it holds must not be committed
     worker.finish();
   } catch (...) {
     state->fail("worker " + std::to_string(number));

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "file/topic_catalog.h"
+#include "open_journal.h"
 #include "streams/runtime/task_position_codec.h"
 #include "streams/topology.h"
 #include "topics/address.h"
@@ -32,7 +33,7 @@ std::map<std::string, std::int32_t> partitionCounts(const ApplicationPlan& plan)
 FileBackend::FileBackend(const FileBackendOptions& options, const state::Environment& environment)
     : options_(options), environment_(environment) {
   options_.journal.sharing = state::Sharing::Shared;
-  journal_ = state::Journal::open(options_.directory, options_.journal, environment_);
+  journal_ = openJournal(options_.directory, options_.journal, environment_);
 }
 
 std::shared_ptr<state::Journal> FileBackend::journalOf(const std::string& address) {
@@ -46,7 +47,7 @@ std::shared_ptr<state::Journal> FileBackend::journalOf(const std::string& addres
     }
     state::JournalOptions options = options_.journal;
     options.createDirectory = false;
-    journal = state::Journal::open(place.place, options, environment_);
+    journal = openJournal(place.place, options, environment_);
   }
   return journal;
 }

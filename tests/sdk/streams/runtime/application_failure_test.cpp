@@ -194,5 +194,27 @@ TEST(ApplicationFailureTest, BackOffGrowsUntilACommitSucceeds) {
   EXPECT_GE(attempts[failing] - attempts[0], std::chrono::milliseconds(3150));
 }
 
+// The broker is away just when the worker goes back to its last commit.
+TEST(ApplicationFailureTest, GoingBackIsTriedAgainUntilItSucceeds) {
+  Scene scene(false);
+  std::atomic<int> restarts{0};
+  std::atomic<bool> failed{false};
+  std::atomic<bool> committed{false};
+  scene.script->commit = [&] {
+    if (!failed.exchange(true)) throw Error(ErrorCode::Retry, "broker out of reach");
+    EXPECT_GE(restarts, 3);
+    committed = true;
+  };
+  scene.script->restart = [&] {
+    if (++restarts < 3) throw Error(ErrorCode::Retry, "broker still out of reach");
+  };
+  scene.start(scene.application.options());
+  std::thread runner([&] { EXPECT_NO_THROW(scene.go()); });
+  EXPECT_TRUE(eventually([&] { return committed.load(); }));
+  scene.run->stop();
+  runner.join();
+  EXPECT_EQ(restarts, 3);
+}
+
 }  // namespace
 }  // namespace penstock::streams

@@ -19,6 +19,7 @@ struct Script {
   std::function<void(std::size_t worker)> construct;
   std::function<void(std::size_t worker)> poll;
   std::function<void()> commit;
+  std::function<void()> restart;
   std::function<std::optional<Offset>()> committed;
   std::function<std::string()> holder;
   Offset end{0};
@@ -53,6 +54,9 @@ class FakeWorker final : public WorkerBackend {
   FetchResult fetch(const TaskId&, std::size_t, RecordBatch&) override {
     return FetchResult::AtEnd;
   }
+  std::optional<Offset> knownEnd(const TaskId&, std::size_t) noexcept override {
+    return std::nullopt;
+  }
   void output(std::size_t, PartitionIndex, const RecordView&) override {}
   [[nodiscard]] std::size_t pendingBytes() const noexcept override { return 0; }
   void commit(std::span<const TaskPosition>) override {
@@ -60,7 +64,10 @@ class FakeWorker final : public WorkerBackend {
   }
   bool settled() override { return true; }
   void settle() override {}
-  void restart() override { assigned_ = false; }
+  void restart() override {
+    if (script_->restart) script_->restart();
+    assigned_ = false;
+  }
   void close(TaskListener& listener) override {
     if (assigned_) listener.revoking(std::span(&task_, 1));
   }
