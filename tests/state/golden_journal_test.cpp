@@ -3,8 +3,8 @@
 // Goal: the bytes of a directory stay what docs/formats.md says. Method: one fixed history on the
 // simulated file system, with its clock and a seed, must give the files in tests/state/golden to
 // the byte; and those files, as any release wrote them, must be read. They hold a file header,
-// frames of every kind, catalog, index footer, snapshot and archive; no blob, which has 8 MiB at
-// least. What the active segment has reserved is not kept.
+// frames of every kind, catalog, index footer, snapshot, archive and blob. What the active segment
+// has reserved is not kept.
 //
 // A format may gain versions; then the files of the old one stay and are read for ever, and a new
 // folder is written: PENSTOCK_WRITE_GOLDEN=1 penstock_state_tests --gtest_filter='GoldenJournal.*'
@@ -63,6 +63,7 @@ void write(SimFs& machine) {
     EXPECT_GT(journal->clean(), 1U << 20);  // what is left of the first becomes an archive
   }
   options.segmentBytes = 4096;
+  options.blobBytes = 2048;
   const auto journal = Journal::open(directory, options, process->environment());
   const StoreId store = journal->declareStore("storage");
   const StoreId other = journal->declareStore("storage/other");
@@ -84,6 +85,9 @@ void write(SimFs& machine) {
   commit.put(other, "gone", "1");
   commit.clear(other);
   commit.put(other, "stays", "2");
+  (void)journal->commit(commit);
+  commit.put(other, "large", std::string(2048, 'L'));  // into a file of its own
+  addRecord(commit, log, "beside the large", now + 5000);
   (void)journal->commit(commit);
   journal->trimLog(log, 1);
   EXPECT_NE(journal->tryClaim("task"), nullptr);
@@ -159,7 +163,7 @@ TEST(GoldenJournal, TheFilesKeptHoldEveryKindOfStructure) {
       frames.insert(frame.header.kind);
     }
   }
-  EXPECT_EQ(kinds, (std::set{FileKind::Segment, FileKind::Snapshot, FileKind::Archive}));
+  EXPECT_EQ(kinds, (std::set{FileKind::Segment, FileKind::Snapshot, FileKind::Blob, FileKind::Archive}));
   EXPECT_EQ(frames,
             (std::set{FrameKind::Commit, FrameKind::Base, FrameKind::Mark, FrameKind::Close}));
   EXPECT_TRUE(footer);
@@ -185,13 +189,15 @@ TEST(GoldenJournal, TheBytesKeptAreRead) {
   EXPECT_TRUE(store->get("last", value));
   EXPECT_FALSE(store->contains("key-2"));
   EXPECT_FALSE(store->contains("key-3"));
-  EXPECT_EQ(other->size(), 1U);
+  EXPECT_EQ(other->size(), 2U);
   EXPECT_TRUE(other->contains("stays"));
+  EXPECT_TRUE(other->get("large", value));
+  EXPECT_EQ(value, std::string(2048, 'L'));
 
   const LogInfo log = journal->log(journal->findLog("log").value());
   EXPECT_FALSE(journal->findLog("bulk").has_value());
   EXPECT_EQ(log.start, 1U);
-  EXPECT_EQ(log.end, 43U);
+  EXPECT_EQ(log.end, 44U);
   EXPECT_EQ(log.retention, (LogRetention{.maxAgeMs = 3'600'000'000, .maxBytes = 1 << 30}));
   LogReader reader(journal, log.id, log.start);
   LogChunk chunk;
@@ -201,6 +207,7 @@ TEST(GoldenJournal, TheBytesKeptAreRead) {
   }
   std::string expected = "firstsecond";
   for (int i = 0; i < 40; ++i) expected += "record " + std::to_string(i);
+  expected += "beside the large";
   EXPECT_TRUE(text.ends_with(expected)) << text;
   EXPECT_EQ(journal->tryClaim("task")->incarnation(), 2U);
 }
