@@ -64,6 +64,8 @@ ensure_packages() {
     die "installing packages failed; the end of its log stands above"
   fi
   rm -f "$log"
+  mkdir -p "$root/build"
+  touch "$root/build/packages-installed"  # what was configured without them is configured again
 }
 
 # build_preset PRESET TARGET...: configures once, then builds; ninja shows its progress. When
@@ -76,7 +78,8 @@ build_preset() {
     ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$directory/CMakeCache.txt"; then
     fresh=(--fresh)
   fi
-  if [ ! -f "$directory/build.ninja" ] || [ ${#fresh[@]} -gt 0 ]; then
+  if [ ! -f "$directory/build.ninja" ] || [ ${#fresh[@]} -gt 0 ] ||
+    [ "$root/build/packages-installed" -nt "$directory/build.ninja" ]; then
     say "configuring build/$preset"
     mkdir -p "$root/build"
     log="$root/build/configure-$preset.log"
