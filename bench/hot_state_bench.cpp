@@ -26,30 +26,18 @@
 #include <unordered_map>
 #include <vector>
 
+#include "bench/support/no_store.h"
 #include "streams/task_graph.h"
 #include "streams/topology.h"
 
 namespace {
 
 using penstock::Serde;
+using penstock::bench::NoStore;
 
 constexpr std::size_t operations = 4'000'000;
 constexpr std::size_t commitEvery = 200'000;  // 100 ms at 2 M/s
 constexpr int repetitions = 5;
-
-/// An empty store that throws away what it is given.
-class NoStore final : public penstock::streams::TaskStore {
- public:
-  bool get(std::string_view, std::string&) const override { return false; }
-  void scan(std::string_view, std::string_view,
-            const std::function<bool(std::string_view, std::string_view)>&) const override {}
-  [[nodiscard]] std::uint64_t size() const override { return 0; }
-  void put(std::string_view key, std::string_view value) override {
-    bytes += key.size() + value.size();
-  }
-  void erase(std::string_view) override {}
-  std::size_t bytes = 0;
-};
 
 struct StringHash {
   using is_transparent = void;

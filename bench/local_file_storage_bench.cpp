@@ -398,6 +398,12 @@ int main(int argc, char** argv) try {
   app.add_option("--seed", seed, "of the keys drawn");
   app.add_option("--directory", parent, "on the disk to measure; all is removed at the end");
   CLI11_PARSE(app, argc, argv);
+#ifndef PENSTOCK_BENCH_LMDB
+  fmt::print("LMDB: not installed when this was built, so not measured\n");
+#endif
+#ifndef PENSTOCK_BENCH_ROCKSDB
+  fmt::print("RocksDB: not installed when this was built, so not measured\n");
+#endif
   if (quick) {
     sizes.keys /= 10;
     sizes.operations /= 10;
