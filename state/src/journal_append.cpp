@@ -111,7 +111,7 @@ void JournalCore::wakeAll() {
 CommitResult JournalCore::commit(Commit& commit, Durability durability) {
   checkUsable();
   refuseWithinTransaction();
-  settleQueue(appended_);  // commits of one thread keep their order, async or not
+  settleQueue();  // commits of one thread keep their order, async or not
   throttle();
   Commit::Content& content = *commit.content_;
   CommitResult result;
@@ -147,7 +147,7 @@ CommitResult JournalCore::transact(const std::function<void(Commit&)>& fill,
                                    Durability durability) {
   checkUsable();
   refuseWithinTransaction();
-  settleQueue(appended_);
+  settleQueue();
   throttle();
   CommitResult result;
   {
@@ -234,16 +234,17 @@ void JournalCore::dropBlob(std::uint64_t blob) noexcept {
 
 CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t blob, Space space) {
   if (page().poisoned.load() != 0) throwPoisoned();
-  if (content.kind == FrameKind::Commit && page().epochDue.load() != 0) {
-    page().epochDue.store(0);
+  if (content.kind == FrameKind::Commit && page().epochDue.load() == 1) {
+    std::string changes;
+    Catalog::newEpoch(changes, environment_.random->next());
+    page().epochDue.store(2);  // written just now; 0 only when it is there
     try {
-      std::string changes;
-      Catalog::newEpoch(changes, environment_.random->next());
       (void)appendCatalog(changes, space);
     } catch (...) {
       page().epochDue.store(1);
       throw;
     }
+    page().epochDue.store(0);
   }
   for (const auto& requirement : content.requirements) {
     const auto at = catalog_.claims.find(requirement.name);
@@ -526,7 +527,10 @@ void JournalCore::takeInOthers() {
 }
 
 void JournalCore::followTo(std::uint64_t packedEnd) {
-  if (!stale_.empty()) reloadStale();
+  if (!stale_.empty()) {  // an attempt failed half-way
+    skipCleanedAway();
+    return;
+  }
   if (packEnd(tail_.segment, tail_.end) == packedEnd) return;
   try {
     followFrames(packedEnd);
@@ -736,7 +740,7 @@ void JournalCore::syncTo(std::uint64_t sequence) {
     lock.unlock();
     std::exception_ptr failure;
     try {
-      syncNow();
+      syncNow(sequence);
     } catch (...) {
       failure = std::current_exception();
     }
@@ -748,7 +752,7 @@ void JournalCore::syncTo(std::uint64_t sequence) {
   if (page().poisoned.load() != 0 && synced() < sequence) throwPoisoned();
 }
 
-void JournalCore::syncNow() {
+void JournalCore::syncNow(std::uint64_t wanted) {
   std::shared_ptr<File> file;
   std::uint64_t target = 0;
   std::uint64_t bytes = 0;
@@ -759,7 +763,12 @@ void JournalCore::syncNow() {
   };
   {
     const std::lock_guard guard(appendMutex_);
-    if (shared()) followTo(page().end.load());
+    try {
+      if (shared()) followTo(page().end.load());
+    } catch (const Error&) {
+      // What is asked for is in the file that is open; that others went on is another matter.
+      if (!tail_.vouched || tail_.sequence < wanted) throw;
+    }
     if (tail_.vouched) look();
   }
   if (!file) {  // in a segment that another process began
@@ -848,6 +857,7 @@ void JournalCore::roll() {
   openFiles_.keep(oldSegment, oldFile);
   openFiles_.keep(number, file);
   activeFirst_ = next.sequence;
+  activeSinceUs_ = environment_.clock->monotonicUs();
   tail_ = std::move(next);
   ++counters_.rollovers;
   publish();
@@ -859,10 +869,10 @@ void JournalCore::roll() {
 
 void JournalCore::writeMark(FrameKind kind) {
   AppendLock lock(*this);
-  if (tail_.lastKind == FrameKind::Mark && kind == FrameKind::Mark) return;
+  if (tail_.lastKind == kind) return;
   Commit commit;
   commit.content_->kind = kind;
-  (void)appendLocked(*commit.content_, 0);
+  (void)appendLocked(*commit.content_, 0, Space::Reserved);
 }
 
 void JournalCore::commitAsync(Commit commit, Durability durability, Done done) {
@@ -870,13 +880,18 @@ void JournalCore::commitAsync(Commit commit, Durability durability, Done done) {
   refuseWithinTransaction();
   {
     std::unique_lock guard(queueMutex_);
-    if (environment_.threads && std::this_thread::get_id() != thread_.get_id()) {
+    const auto self = std::this_thread::get_id();
+    if (environment_.threads && self != thread_.get_id()) {
       queueMoved_.wait(guard, [&] { return queuedBytes_ <= options_.unsyncedBytesMax; });
     }
     queuedBytes_ += commit.bytes();
-    queue_.push_back({std::move(commit), durability, std::move(done)});
     ++queued_;
-    ++unsettled_;
+    ++uncompleted_;
+    if (!commit.empty()) {  // an empty one only waits for a sync: it has no place in the order
+      lastQueued_[self] = queued_;
+      ++unappended_;
+    }
+    queue_.push_back({std::move(commit), durability, std::move(done)});
   }
   if (environment_.threads) {
     queueWake_.notify_one();
@@ -885,21 +900,27 @@ void JournalCore::commitAsync(Commit commit, Durability durability, Done done) {
   }
 }
 
-/// Waits until `reached` (appended_ or completed_) covers what is in the queue now.
-void JournalCore::settleQueue(const std::uint64_t& reached) {
-  if (unsettled_.load() == 0 || !environment_.threads ||
-      std::this_thread::get_id() == thread_.get_id()) {
-    return;
-  }
+/// Waits until what this thread has put into the queue is written.
+void JournalCore::settleQueue() {
+  if (unappended_.load() == 0 || !environment_.threads) return;
+  const auto self = std::this_thread::get_id();
+  if (self == thread_.get_id()) return;
   std::unique_lock guard(queueMutex_);
-  const std::uint64_t wanted = queued_;
-  queueMoved_.wait(guard, [&] { return reached >= wanted; });
+  const auto mine = lastQueued_.find(self);
+  if (mine == lastQueued_.end()) return;
+  const std::uint64_t wanted = mine->second;
+  queueMoved_.wait(guard, [&] { return appended_ >= wanted; });
 }
 
 void JournalCore::flush() {
   checkUsable();
   refuseWithinTransaction();
-  settleQueue(completed_);
+  if (uncompleted_.load() != 0 && environment_.threads &&
+      std::this_thread::get_id() != thread_.get_id()) {
+    std::unique_lock guard(queueMutex_);
+    const std::uint64_t wanted = queued_;
+    queueMoved_.wait(guard, [&] { return completed_ >= wanted; });
+  }
   syncTo(written());
 }
 
@@ -921,8 +942,10 @@ void JournalCore::runQueue() {
     // One lock and one sync for many; small groups, so that other writers get their turn.
     const std::size_t end = std::min(batch.size(), begin + 256);
     std::uint64_t bytes = 0;
+    std::uint64_t changing = 0;
     for (std::size_t i = begin; i < end; ++i) {
       bytes += batch[i].commit.bytes();
+      changing += batch[i].commit.empty() ? 0 : 1;
       try {
         outcomes[i].blob = writeBlob(*batch[i].commit.content_);
       } catch (...) {
@@ -930,14 +953,22 @@ void JournalCore::runQueue() {
       }
     }
     try {
-      throttle();
-      AppendLock lock(*this);
+      if (changing > 0) throttle();
+      std::optional<AppendLock> lock;
+      if (changing > 0) lock.emplace(*this);
       for (std::size_t i = begin; i < end; ++i) {
         if (outcomes[i].error) continue;
+        if (batch[i].commit.empty()) {
+          outcomes[i].result.sequence = Sequence{written()};
+          if (batch[i].durability == Durability::Synced) {
+            wanted = std::max(wanted, outcomes[i].result.sequence.value);
+          }
+          continue;
+        }
         try {
           outcomes[i].result = appendLocked(*batch[i].commit.content_, outcomes[i].blob);
           if (batch[i].durability == Durability::Synced) {
-            wanted = outcomes[i].result.sequence.value;
+            wanted = std::max(wanted, outcomes[i].result.sequence.value);
           }
         } catch (...) {
           outcomes[i].error = std::current_exception();
@@ -955,6 +986,8 @@ void JournalCore::runQueue() {
       const std::lock_guard guard(queueMutex_);
       appended_ += end - begin;
       queuedBytes_ -= bytes;
+      unappended_ -= changing;
+      if (unappended_.load() == 0) lastQueued_.clear();
     }
     queueMoved_.notify_all();
     begin = end;
@@ -978,7 +1011,7 @@ void JournalCore::runQueue() {
   {
     const std::lock_guard guard(queueMutex_);
     completed_ += batch.size();
-    unsettled_ -= batch.size();
+    uncompleted_ -= batch.size();
   }
   queueMoved_.notify_all();
 }

@@ -107,8 +107,9 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
   }
   std::uint64_t old = 0;
   bool installed = false;
-  try {
-    (void)changeCatalog(
+  CommitResult listed;
+  try {  // not synced in here: once a frame lists the file, no error may take it away
+    listed = changeCatalog(
         [&] {
           const auto at = catalog_.stores.find(id.value);
           std::string changes;
@@ -120,7 +121,7 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
           Catalog::installSnapshot(changes, id.value, entry);
           return changes;
         },
-        Durability::Synced, Space::Reserved);
+        Durability::Buffered, Space::Reserved);
   } catch (const JournalFailed&) {
     store->thaw();
     throw;  // the frame may be there or not; recovery removes the file if it is not
@@ -136,6 +137,7 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
   }
   store->installSnapshot(std::move(reader));
   ++counters_.snapshots;
+  syncTo(listed.sequence.value);
   if (old != 0) (void)files().remove(filePath(old, FileKind::Snapshot));
 }
 
@@ -173,10 +175,12 @@ std::string JournalCore::retentionChanges() {
 /// only sealed ones can be dropped.
 bool JournalCore::activeIsOld() const {
   const std::int64_t now = environment_.clock->wallMs();
+  const std::int64_t writtenMs = (environment_.clock->monotonicUs() - activeSinceUs_) / 1000;
   return std::any_of(catalog_.logs.begin(), catalog_.logs.end(), [&](const auto& item) {
     const auto* sections = active_.log(item.first);
     const std::int64_t age = item.second.retention.maxAgeMs;
-    if (sections == nullptr || age < 0) return false;
+    // Records may come with any age; ten small segments in that time are enough.
+    if (sections == nullptr || age < 0 || writtenMs < age / 10) return false;
     return std::all_of(sections->begin(), sections->end(), [&](std::uint32_t at) {
       return active_.refs()[at].maxTimeMs < now - age;
     });
@@ -443,20 +447,21 @@ std::uint64_t JournalCore::rewriteThin(const SealedFile& file) {
     throw;
   }
   bool installed = false;
-  try {
-    (void)changeCatalog(
+  CommitResult listed;
+  try {  // not synced in here: once a frame lists the file, no error may take it away
+    listed = changeCatalog(
         [&] {
           std::string changes;
-          const bool listed =
+          const bool there =
               std::any_of(catalog_.sealed.begin(), catalog_.sealed.end(),
                           [&](const SealedFile& other) { return other.number == file.number; });
-          if (listed) {
+          if (there) {
             installed = true;
             Catalog::installArchive(changes, archive, {file.number});
           }
           return changes;
         },
-        Durability::Synced, Space::Reserved);
+        Durability::Buffered, Space::Reserved);
   } catch (const JournalFailed&) {
     throw;  // the frame may be there or not; recovery removes the file if it is not
   } catch (...) {
@@ -467,6 +472,7 @@ std::uint64_t JournalCore::rewriteThin(const SealedFile& file) {
     (void)files().remove(finalName);
     return 0;
   }
+  syncTo(listed.sequence.value);
   const std::uint64_t freed = unlinkSealed(file);
   return freed > liveBytes ? freed - liveBytes : 0;
 }
@@ -497,26 +503,27 @@ void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
     for (const auto& [id, store] : stores_) stores.push_back(store);
     sealedNow = catalog_.sealed.size();
   }
-  bool due = sealedNow != sealedSeen;
   const std::int64_t now = environment_.clock->monotonicUs();
-  if (now - lastCleanUs_ >= retentionUs) due = true;
-  std::exception_ptr failure;
+  if (now < retryUs_) return;
+  bool due = sealedNow != sealedSeen || now - lastCleanUs_ >= retentionUs;
   for (const auto& store : stores) {
     if (!snapshotDue(*store)) continue;
     due = true;
     try {
       snapshotStore(store->id());
-    } catch (const Error&) {
-      failure = std::current_exception();  // the others, and cleaning, do not wait for this one
+    } catch (const Error&) {  // the others, and cleaning, do not wait for this one
+      retryUs_ = now + retentionUs;
     }
   }
-  if (due) {
-    lastCleanUs_ = now;
+  if (!due) return;
+  lastCleanUs_ = now;
+  try {
     (void)clean();
-    const std::shared_lock lock(indexMutex_);
-    sealedSeen = catalog_.sealed.size();
+  } catch (const Error&) {  // counted; a damaged file is not read again at once
+    retryUs_ = now + retentionUs;
   }
-  if (failure) std::rethrow_exception(failure);
+  const std::shared_lock lock(indexMutex_);
+  sealedSeen = catalog_.sealed.size();
 }
 
 }  // namespace penstock::state

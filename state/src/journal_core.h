@@ -42,7 +42,7 @@ struct JournalPage {
   std::atomic<std::uint32_t> writing;   // 1 while the holder of the append lock changes files
   std::atomic<std::uint32_t> word;      // grows with each frame and sync; waited for
   std::atomic<std::uint32_t> waiters;
-  std::atomic<std::uint32_t> epochDue;  // 1: opened in order; the next commit begins an epoch
+  std::atomic<std::uint32_t> epochDue;  // 1: the next commit begins one; 2: it is being written
 };
 static_assert(sizeof(JournalPage) <= SharedPage::kSize);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
@@ -201,7 +201,7 @@ class JournalCore {
   void dropBlob(std::uint64_t blob) noexcept;
   void writeFrame(std::uint64_t bytes, Space space);
   void reserve(std::uint64_t bytes, Space space);
-  void syncNow();
+  void syncNow(std::uint64_t wanted);
   void roll();
   void rollIfLarge();
   void cutBack();
@@ -226,7 +226,7 @@ class JournalCore {
   void writeMark(FrameKind kind);
   void runThread();
   void runQueue();
-  void settleQueue(const std::uint64_t& reached);
+  void settleQueue();
   void wakeThread();
   void waitFor(const std::atomic<std::uint64_t>& reached, std::uint64_t seen,
                std::chrono::milliseconds timeout);
@@ -324,6 +324,7 @@ class JournalCore {
   std::uint64_t activeSegment_ = 0;
   std::uint64_t activeFirst_ = 0;  // sequence of its base frame
   std::uint64_t activeLast_ = 0;   // sequence of the last frame in active_
+  std::int64_t activeSinceUs_ = 0;  // when this process began it, or opened the journal
   std::map<std::uint32_t, std::shared_ptr<StoreState>> stores_;
   std::map<std::uint64_t, std::shared_ptr<const SegmentIndex>> sealedIndexes_;
 
@@ -333,6 +334,7 @@ class JournalCore {
   std::mutex cleanMutex_;
   std::unique_ptr<File> cleanerFile_;
   std::int64_t lastCleanUs_ = 0;  // the cleaner thread's
+  std::int64_t retryUs_ = 0;      // the cleaner thread's; not before, after a failure
 
   struct Pending {
     Commit commit;
@@ -343,11 +345,13 @@ class JournalCore {
   std::condition_variable queueWake_;
   std::condition_variable queueMoved_;
   std::deque<Pending> queue_;
-  std::uint64_t queued_ = 0;    // commits ever put into the queue
-  std::uint64_t appended_ = 0;  // of them, written
+  std::uint64_t queued_ = 0;     // commits ever put into the queue
+  std::uint64_t appended_ = 0;   // of them, written
   std::uint64_t completed_ = 0;  // of them, told how it ended
   std::uint64_t queuedBytes_ = 0;
-  std::atomic<std::uint64_t> unsettled_{0};  // queued_ - completed_
+  std::map<std::thread::id, std::uint64_t> lastQueued_;  // by thread: queued_ then
+  std::atomic<std::uint64_t> unappended_{0};             // with changes, not written yet
+  std::atomic<std::uint64_t> uncompleted_{0};            // queued_ - completed_
   bool stopping_ = false;
   std::thread thread_;
   std::thread cleanThread_;

@@ -214,6 +214,7 @@ void JournalCore::open() {
     page_ = std::make_shared<HeapPage>();
   }
   lockPresence();
+  activeSinceUs_ = environment_.clock->monotonicUs();
   opened_ = true;
 }
 
@@ -517,7 +518,7 @@ void JournalCore::recover(std::uint64_t newest) {
   } else {
     std::string changes;
     Catalog::newEpoch(changes, environment_.random->next());
-    (void)appendCatalog(changes);
+    (void)appendCatalog(changes, Space::Reserved);
     if (const auto status = tail_.file->sync(); !status.ok()) {
       poison(status.error);
       throwPoisoned();

@@ -201,6 +201,8 @@ const std::string& LocalFileStorage::directory() const noexcept {
   return space_->journal->directory();
 }
 
+JournalMetrics LocalFileStorage::metrics() const { return space_->journal->metrics(); }
+
 bool LocalFileStorage::readStored(std::string_view key, std::string& bytes) const {
   return space_->store->get(StoreKey(key, space_->options.lowerCaseKeys), bytes);
 }

@@ -248,9 +248,10 @@ void StoreState::fail(std::exception_ptr damage) {
 
 bool StoreState::freeze() {
   const std::unique_lock lock(mutex_);
+  checkReadable();  // a snapshot would make what is missing look like all there is
   if (freezing_) return false;
-  frozen_ = std::move(overlay_);
-  overlay_ = std::make_unique<PackedMap>();
+  auto empty = std::make_unique<PackedMap>();
+  frozen_ = std::exchange(overlay_, std::move(empty));
   frozenBytes_ = changedBytes_;
   changedBytes_ = 0;
   clearedSinceFreeze_ = false;
@@ -289,10 +290,11 @@ void StoreState::installSnapshot(std::shared_ptr<SnapshotReader> snapshot) {
 
 void StoreState::thaw() {
   const std::unique_lock lock(mutex_);
-  freezing_ = false;
-  const std::uint64_t frozenBytes = std::exchange(frozenBytes_, 0);
-  if (!frozen_) return;
-  changedBytes_ += frozenBytes;
+  if (!frozen_) {
+    freezing_ = false;
+    frozenBytes_ = 0;
+    return;
+  }
   auto whole = std::make_unique<PackedMap>();
   const auto put = [&](std::string_view key, std::string_view value, bool tombstone) {
     if (tombstone) {
@@ -305,6 +307,8 @@ void StoreState::thaw() {
   overlay_->forEach(put);
   overlay_ = std::move(whole);
   frozen_.reset();
+  changedBytes_ += std::exchange(frozenBytes_, 0);
+  freezing_ = false;
 }
 
 std::uint64_t StoreState::covers() const {

@@ -67,6 +67,33 @@ class KafkaGroups : public KafkaTest {
   }
 };
 
+// librdkafka keeps a partition paused over assignments; for us an assignment begins anew.
+TEST_F(KafkaGroups, PartitionsPausedBeforeARebalanceAreReadAfterIt) {
+  Member first(*transport, group, topic);
+  ASSERT_TRUE(eventually([&] {
+    first.step();
+    return first.assigned.size() == 4;
+  }));
+  first.consumer->pause(first.assigned);
+  {
+    Member second(*transport, group, topic);
+    ASSERT_TRUE(eventually([&] {
+      first.step();
+      second.step();
+      return first.assigned.size() == 2 && second.assigned.size() == 2;
+    }));
+  }
+  produceAll(100);
+  EXPECT_TRUE(eventually([&] {
+    first.step();
+    return first.values == all(100);
+  }));
+  first.consumer->assign({{topic, {0}}});
+  first.consumer->pause({{topic, {0}}});
+  first.consumer->assign({{topic, {0}}});
+  EXPECT_EQ(readValues(*first.consumer, 100).size(), 100U);
+}
+
 TEST_F(KafkaGroups, TwoMembersShareAndAClosedOneLeavesItsShare) {
   produceAll(500);
   Member first(*transport, group, topic);

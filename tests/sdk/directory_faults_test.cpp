@@ -16,7 +16,9 @@
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <string>
 #include <thread>
@@ -222,6 +224,40 @@ TEST_F(DirectoryFaults, AProcessThatHasTheDirectoryAloneRefusesAllOthers) {
                     HasSubstr("open the directory as shared in both")));
   EXPECT_THAT(messageOf<state::OwnedElsewhere>([&] { count(); }), HasSubstr(holder.name()));
   EXPECT_EQ(codeOf([&] { count(); }), 4);
+}
+
+// A byte of an acknowledged record is not what it was.
+TEST_F(DirectoryFaults, DamageIsNamedAndNothingIsSkippedOrRepaired) {
+  {
+    StreamingClient client(path);
+    client.createTopic("lines", {.partitions = 1});
+    TopicProducer producer = client.producer("lines");
+    for (int i = 0; i < 100; ++i) producer.send({.value = "a line " + std::to_string(i)}).get();
+  }
+  const std::string segment = path + "/segment-0000000001.log";
+  std::string content;
+  {
+    std::ifstream file(segment, std::ios::binary);
+    content.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  const std::size_t at = content.find("a line 50");
+  ASSERT_NE(at, std::string::npos);
+  content[at] ^= 1;
+  std::ofstream(segment, std::ios::binary | std::ios::trunc) << content;
+  EXPECT_THAT(messageOf<state::Corruption>([&] { StreamingClient(path).listTopics(); }),
+              HasSubstr(segment));
+  EXPECT_EQ(codeOf([&] { count(); }), 3);
+  std::ifstream file(segment, std::ios::binary);
+  EXPECT_TRUE(content == std::string(std::istreambuf_iterator<char>(file), {}));
+}
+
+TEST_F(DirectoryFaults, ADirectoryOfSomethingElseIsRefusedAndKept) {
+  std::filesystem::create_directories(path);
+  std::ofstream(path + "/segment-0000000001.log") << std::string(1000, 'x');
+  EXPECT_THAT(messageOf<state::Corruption>([&] { StreamingClient(path).listTopics(); }),
+              HasSubstr("segment-0000000001.log"));
+  EXPECT_EQ(codeOf([&] { count(); }), 3);
+  EXPECT_EQ(std::filesystem::file_size(path + "/segment-0000000001.log"), 1000U);
 }
 
 }  // namespace

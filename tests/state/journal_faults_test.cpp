@@ -115,6 +115,83 @@ TEST(SharedJournalTest, AMemberThatLagsBehindTheCleanerBeginsWhereThereIsSomethi
   EXPECT_EQ(behind->log(log).start, 150U);
 }
 
+/// A member that has store and log open, and has not taken in what a cleaner has removed since.
+struct LaggingMember {
+  explicit LaggingMember(SimFs& machine)
+      : process(machine), busy(machine), behind(process.open(smallSegments(Sharing::Shared))) {
+    kept = behind->declareStore("kept");
+    other = behind->declareStore("other");
+    log = behind->declareLog("log");
+    put(*behind, kept, "old", "1");
+    put(*behind, other, "old", "1");
+    keptStore = behind->store(kept);
+    otherStore = behind->store(other);
+    ahead = busy.open(smallSegments(Sharing::Shared));
+  }
+  void moveOn(const std::string& value) const {
+    put(*ahead, kept, "n", value);
+    addRecords(*ahead, log, 300);
+    ahead->snapshotStore(kept);
+    ahead->trimLog(log, ahead->log(log).end - 10);
+    try {
+      (void)ahead->clean();
+    } catch (const Corruption&) {
+    }
+  }
+  Process process;
+  Process busy;
+  std::shared_ptr<Journal> behind;
+  std::shared_ptr<Journal> ahead;
+  StoreId kept;
+  StoreId other;
+  LogId log;
+  std::shared_ptr<Store> keptStore;
+  std::shared_ptr<Store> otherStore;
+};
+
+TEST(SharedJournalTest, AMemberThatFailsWhileItBeginsAgainDoesSoLater) {
+  for (const SimCall call : {SimCall::Open, SimCall::Read, SimCall::Size}) {
+    for (std::uint64_t nth = 1; nth <= 12; ++nth) {
+      SCOPED_TRACE(std::string(nameOf(call)) + " " + std::to_string(nth));
+      SimFs machine(nth);
+      LaggingMember member(machine);
+      member.moveOn("2");
+      machine.fail({call, nth, EMFILE, false, ""});
+      try {
+        (void)get(*member.keptStore, "n");
+      } catch (const IoError&) {
+      }
+      machine.clearFaults();
+      member.moveOn("3");  // and the cleaner goes on meanwhile
+      EXPECT_EQ(get(*member.keptStore, "n"), "3");
+      EXPECT_EQ(get(*member.otherStore, "old"), "1");
+      put(*member.behind, member.kept, "n", "4");
+      EXPECT_EQ(get(*member.ahead->store(member.kept), "n"), "4");
+    }
+  }
+}
+
+// What it has of a store of which a part is damaged is not the whole: no snapshot may say so.
+TEST(SharedJournalTest, AStoreThatCannotBeReadInAnewIsNotSnapshotted) {
+  SimFs machine(1);
+  LaggingMember member(machine);
+  put(*member.ahead, member.other, "new", std::string(500, 'B'));
+  addRecords(*member.ahead, member.log, 100);
+  const std::string segment = "/state/segment-0000000001.log";
+  auto image = machine.image(segment);
+  const std::vector<std::byte> run(100, std::byte{'B'});
+  const auto at = std::search(image.begin(), image.end(), run.begin(), run.end());
+  ASSERT_NE(at, image.end());
+  *at = std::byte{0};
+  machine.setImage(segment, image);
+  member.moveOn("2");
+  member.moveOn("3");
+  EXPECT_EQ(get(*member.keptStore, "n"), "3");
+  EXPECT_THROW((void)get(*member.otherStore, "old"), Corruption);
+  EXPECT_THROW(member.behind->snapshotStore(member.other), Corruption);
+  EXPECT_EQ(filesWith(machine, "segment-0000000001.log"), 1U);
+}
+
 // Once more and once more, at every distance from the cleaner, with a snapshot half made.
 TEST(SharedJournalTest, MembersThatLagSeeTheSameAsTheOthers) {
   SimFs machine(2);

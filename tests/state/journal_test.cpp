@@ -571,6 +571,19 @@ TEST_F(JournalTest, AsyncCommitsWaitWhenTooMuchIsQueued) {
   EXPECT_EQ(queued, 5);
 }
 
+TEST_F(JournalTest, AnEmptyAsyncCommitWaitsForTheSyncAndWritesNothing) {
+  auto journal = Journal::open(directory_);
+  const StoreId id = journal->declareStore("s");
+  put(*journal, id, "k", "v", Durability::Buffered);
+  const std::uint64_t frames = journal->metrics().frames;
+  const Sequence written = journal->written();
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_GE(journal->commitAsync(Commit(), Durability::Synced).get().sequence, written);
+    EXPECT_GE(journal->synced(), written);
+  }
+  EXPECT_LE(journal->metrics().frames, frames + 1);  // a mark, after 100 ms of rest
+}
+
 TEST_F(JournalTest, SixteenThreadsShareSyncs) {
   auto journal = Journal::open(directory_);
   const StoreId id = journal->declareStore("s");

@@ -31,6 +31,8 @@ std::int64_t environmentNumber(const char* variable, std::int64_t otherwise, std
                                std::int64_t most);
 bool environmentBool(const char* variable, bool otherwise);
 std::size_t environmentChoice(const char* variable, const char* choices, std::size_t otherwise);
+/// "name=value;name=value": values may hold anything but a semicolon.
+std::map<std::string, std::string> environmentPairs(const char* variable);
 inline std::chrono::milliseconds environmentMs(const char* variable, std::int64_t otherwise) {
   return std::chrono::milliseconds(environmentNumber(variable, otherwise, 0, 86'400'000));
 }
@@ -53,7 +55,9 @@ struct ApplicationOptions {
   std::string broker = detail::environmentText("PENSTOCK_BROKER", "");
   /// Inputs that are topics of another directory than `broker`: by topic, that directory's
   /// address. Such a topic is read up to what is on disk there. Files only.
-  std::map<std::string, std::string> inputAddresses = {};
+  /// PENSTOCK_INPUT_ADDRESSES, as topic=address;topic=address
+  std::map<std::string, std::string> inputAddresses =
+      detail::environmentPairs("PENSTOCK_INPUT_ADDRESSES");
   /// Where stores live on Kafka. On files they live in the broker's directory.
   /// PENSTOCK_STATE_DIR
   std::string stateDirectory = detail::environmentText("PENSTOCK_STATE_DIR", "./state");
@@ -96,8 +100,9 @@ struct ApplicationOptions {
   /// memory. PENSTOCK_COMMIT_BYTES_MAX
   std::int64_t commitBytesMax =
       detail::environmentNumber("PENSTOCK_COMMIT_BYTES_MAX", 4 << 20, 1, INT64_MAX);
-  /// librdkafka settings, passed through.
-  std::map<std::string, std::string> kafka = {};
+  /// librdkafka settings, passed through: security and all else by its names.
+  /// PENSTOCK_KAFKA, as name=value;name=value
+  std::map<std::string, std::string> kafka = detail::environmentPairs("PENSTOCK_KAFKA");
 };
 
 /// Throws ConfigurationError naming the option and what it may be.

@@ -115,6 +115,7 @@ void KafkaStreamsWorker::subscribe() {
   listener.revoked = [this](const auto&) { onGone(false); };
   listener.lost = [this](const auto&) { onGone(true); };
   consumer_->subscribe(leads, std::move(listener));
+  subscribed_ = true;
 }
 
 std::vector<TaskId> KafkaStreamsWorker::owned() const {
@@ -208,7 +209,11 @@ void KafkaStreamsWorker::takeUp(const TaskId& id, Task& task,
                               "or begin anew under another application id",
                               where(id), found->second.value, source.topic));
     }
-    if (task.confirmed) consumer_->seek(source, task.start.next[i]);
+    // In the group, and not confirmed: power loss took back the commits after the note, which
+    // says where reading began. Their state is gone too.
+    if (known && (task.confirmed || found != inGroup.end())) {
+      consumer_->seek(source, task.start.next[i]);
+    }
   }
 }
 
@@ -320,17 +325,19 @@ void KafkaStreamsWorker::restart() {
   buffered_ = {};
   producer_->abandon();  // it may be beyond use, and its failures are those of what is dropped
   producer_ = std::make_unique<KafkaProducer>(context_->settings, ProducerOptions{});
-  if (!consumer_->failed()) {
+  if (consumer_->failed()) {
+    subscribed_ = false;
+    std::unique_ptr<KafkaConsumer> failed = makeConsumer();
+    {
+      const std::lock_guard lock(consumerMutex_);
+      std::swap(failed, consumer_);
+    }
+  }
+  if (subscribed_) {
     consumer_->announceAgain();
-    return;
+  } else {
+    subscribe();  // may fail as long as the broker is away; then it is tried again
   }
-  std::unique_ptr<KafkaConsumer> failed = makeConsumer();
-  {
-    const std::lock_guard lock(consumerMutex_);
-    std::swap(failed, consumer_);
-  }
-  failed.reset();
-  subscribe();
 }
 
 void KafkaStreamsWorker::close(streams::TaskListener& listener) {

@@ -119,7 +119,8 @@ class KafkaStreamsWorker final : public streams::WorkerBackend {
   state::Sequence purgeableAt_{};
   Clock::time_point nextPurge_;
   Clock::time_point nextRefresh_;
-  std::string encoded_;  // kept for its buffer
+  std::string encoded_;      // kept for its buffer
+  bool subscribed_ = false;  // consumer_ is
   // Behind what its listener uses: it gives up its partitions when it goes.
   std::mutex consumerMutex_;  // for another thread's wakeup while the consumer is replaced
   std::unique_ptr<KafkaConsumer> consumer_;

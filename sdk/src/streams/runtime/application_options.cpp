@@ -68,6 +68,27 @@ std::size_t environmentChoice(const char* variable, const char* choices, std::si
   bad(variable, text, "one of " + expected);
 }
 
+std::map<std::string, std::string> environmentPairs(const char* variable) {
+  std::map<std::string, std::string> pairs;
+  const char* text = variableOrNull(variable);
+  if (text == nullptr) return pairs;
+  for (std::string_view left(text); !left.empty();) {
+    const std::string_view pair = left.substr(0, left.find(';'));
+    left.remove_prefix(std::min(left.size(), pair.size() + 1));
+    const std::size_t equals = pair.find('=');
+    if (equals == 0 || equals == std::string_view::npos) {
+      // Not its value: there may be a password in it.
+      throw ConfigurationError(fmt::format(
+          "environment variable {}: expected name=value;name=value, but {} has no {}", variable,
+          pairs.empty() ? std::string("its first part")
+                        : fmt::format("what follows {}", pairs.rbegin()->first),
+          equals == 0 ? "name" : "'='"));
+    }
+    pairs[std::string(pair.substr(0, equals))] = pair.substr(equals + 1);
+  }
+  return pairs;
+}
+
 }  // namespace detail
 
 namespace {

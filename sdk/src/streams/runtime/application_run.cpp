@@ -56,12 +56,14 @@ struct ApplicationRun::State {
   ApplicationOptions options;
   std::shared_ptr<Backend> backend;
   ApplicationPlan plan;
+  std::optional<UntilEnd> untilEnd;
   WorkerContext context;
   std::vector<std::shared_ptr<Worker>> workers;  // made by run before the threads start
 
   mutable std::mutex mutex;
   std::condition_variable changed;
   bool began = false;          // guarded by mutex
+  bool prepared = false;       // guarded by mutex; or failed to be
   bool stopping = false;       // guarded by mutex; the threads read `stop`
   std::size_t working = 0;     // guarded by mutex; threads that have not ended
   std::exception_ptr failure;  // guarded by mutex; the first
@@ -151,6 +153,47 @@ void ApplicationRun::work(const std::shared_ptr<State>& state, std::size_t numbe
   state->changed.notify_all();
 }
 
+/// False when a stop came meanwhile: nothing was begun.
+bool ApplicationRun::prepare(const StopSignals* signals) {
+  State& state = *state_;
+  // On a thread of its own, so that a signal is seen while a broker is waited for.
+  std::thread preparing([shared = state_] {
+    State& mine = *shared;
+    state::Clock* const clock = state::Environment::real().clock;
+    try {
+      mine.plan = makePlan(*mine.topology, mine.options);
+      if (!mine.backend) mine.backend = openBackend(mine.options);
+      mine.backend->prepare(mine.plan);
+      if (mine.options.untilEnd) mine.untilEnd.emplace(mine.plan, *mine.backend, *clock);
+      mine.context = {&*mine.topology,    &mine.plan, &mine.options,
+                      mine.backend.get(), clock,      &mine.stop};
+    } catch (...) {
+      const std::lock_guard lock(mine.mutex);
+      mine.failure = std::current_exception();
+    }
+    const std::lock_guard lock(mine.mutex);
+    mine.prepared = true;
+    mine.changed.notify_all();
+  });
+  const auto stopped = [&] {
+    return state.stopping || (signals != nullptr && signals->received() != 0);
+  };
+  std::unique_lock lock(state.mutex);
+  while (!stopped() && !state.changed.wait_for(lock, kWatch, [&] { return state.prepared; })) {
+  }
+  const bool stop = stopped();
+  if (!state.changed.wait_for(lock, state.options.stopTimeout, [&] { return state.prepared; })) {
+    lock.unlock();
+    preparing.detach();
+    throwStuck();
+  }
+  lock.unlock();
+  preparing.join();
+  if (stop) return false;
+  if (state.failure) std::rethrow_exception(state.failure);
+  return true;
+}
+
 void ApplicationRun::startWorkers(std::vector<std::thread>& threads) {
   State& state = *state_;
   const auto count = static_cast<std::size_t>(state.options.workers);
@@ -167,12 +210,12 @@ void ApplicationRun::startWorkers(std::vector<std::thread>& threads) {
   }
 }
 
-void ApplicationRun::waitForEnd(const StopSignals* signals, UntilEnd* untilEnd) {
+void ApplicationRun::waitForEnd(const StopSignals* signals) {
   State& state = *state_;
   bool warned = false;
   const auto reached = [&] {
     try {
-      return untilEnd != nullptr && untilEnd->reached();
+      return state.untilEnd && state.untilEnd->reached();
     } catch (const state::OwnedElsewhere&) {
       throw;  // it has waited long enough
     } catch (const Error& error) {
@@ -198,8 +241,8 @@ void ApplicationRun::throwStuck() const {
   const std::string message =
       "application " + state.options.id + " did not stop within " +
       std::to_string(state.options.stopTimeout.count()) +
-      " ms: a worker is still in a function of the program or in a call of the system. What it "
-      "has not committed is processed again at the next start";
+      " ms: a worker, or the start, is still in a function of the program or in a call of the "
+      "system. What is not committed is processed again at the next start";
   const std::lock_guard lock(state.mutex);
   if (!state.failure) throw Error(ErrorCode::Retry, message);
   const std::string why = "; it was to stop because of: " + textOf(state.failure);
@@ -227,20 +270,13 @@ void ApplicationRun::run(const detail::TopologyBuilder& builder) {
   state.topology.emplace(state.options.id, builder);
   std::optional<StopSignals> signals;
   if (state.options.handleSignals) signals.emplace();
-  state.plan = makePlan(*state.topology, state.options);
-  if (!state.backend) state.backend = openBackend(state.options);
-  state.backend->prepare(state.plan);
-  state::Clock* const clock = state::Environment::real().clock;
-  std::optional<UntilEnd> untilEnd;
-  if (state.options.untilEnd) untilEnd.emplace(state.plan, *state.backend, *clock);
-  state.context = {&*state.topology,    &state.plan, &state.options,
-                   state.backend.get(), clock,       &state.stop};
+  if (!prepare(signals ? &*signals : nullptr)) return;
 
   // From here on workers and threads are ended whatever happens.
   std::vector<std::thread> threads;
   try {
     startWorkers(threads);
-    waitForEnd(signals ? &*signals : nullptr, untilEnd ? &*untilEnd : nullptr);
+    waitForEnd(signals ? &*signals : nullptr);
   } catch (...) {
     state.fail("application");
   }

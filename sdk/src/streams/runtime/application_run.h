@@ -13,12 +13,12 @@
 namespace penstock::streams {
 
 class StopSignals;
-class UntilEnd;
 
 /// Runs an application: prepares the backend, starts the workers, ends them.
 ///
 /// Threads: `run` once, from one thread; `stop` and `metrics` are safe from any thread.
-/// Errors: what a worker, or watching for the end, failed with: the first is thrown when all
+/// A stop that comes while the backend is prepared, which may wait for a broker, is obeyed then.
+/// Errors: what preparing, a worker, or watching for the end, failed with: the first is thrown when all
 /// workers have ended, all are logged. When workers do not stop within stopTimeout: Error(Retry),
 /// or that first failure with its code, nested in one that says so.
 class ApplicationRun {
@@ -37,8 +37,9 @@ class ApplicationRun {
  private:
   struct State;  // outlives this when a worker does not stop in time
   static void work(const std::shared_ptr<State>& state, std::size_t number);
+  bool prepare(const StopSignals* signals);
   void startWorkers(std::vector<std::thread>& threads);
-  void waitForEnd(const StopSignals* signals, UntilEnd* untilEnd);
+  void waitForEnd(const StopSignals* signals);
   [[noreturn]] void throwStuck() const;
 
   std::shared_ptr<State> state_;

@@ -10,8 +10,9 @@
 #include <string_view>
 #include <vector>
 
-/// The seam: every file call, clock reading and random number of Penstock goes through here, so
-/// that tests run the same engine on a simulated file system (tests/support/sim_fs.h).
+/// The seam: every file call, every reading of a clock that something durable or visible depends
+/// on, and every random number of Penstock goes through here, so that tests run the same engine
+/// on a simulated file system (tests/support/sim_fs.h). Only time-outs of waits are real time.
 namespace penstock::state {
 
 /// Outcome of a call: 0 or an errno value. Never throws.

@@ -92,6 +92,9 @@ class LocalFileStorage {
                             const Environment& environment = Environment::real());
 
   [[nodiscard]] const std::string& directory() const noexcept;
+  /// Of the directory's journal, all storages in it together. `tornTails` after opening says that
+  /// a crash had left a write half done, which was cut off.
+  [[nodiscard]] JournalMetrics metrics() const;
 
   // One key.
   template <typename T>

@@ -216,5 +216,51 @@ TEST(ApplicationFailureTest, GoingBackIsTriedAgainUntilItSucceeds) {
   EXPECT_EQ(restarts, 3);
 }
 
+// A broker is waited for, and the program is told to end.
+TEST(ApplicationFailureTest, StopWhilePreparingBeginsNothing) {
+  for (const bool fails : {false, true}) {
+    Scene scene(false);
+    std::atomic<bool> inside{false};
+    std::atomic<bool> leave{false};
+    scene.script->prepare = [&] {
+      inside = true;
+      inside.notify_all();
+      leave.wait(false);
+      if (fails) throw Error(ErrorCode::Retry, "broker out of reach");
+    };
+    scene.script->construct = [](std::size_t) { ADD_FAILURE() << "a worker was made"; };
+    scene.start(scene.application.options());
+    std::thread runner([&] { EXPECT_NO_THROW(scene.go()); });
+    inside.wait(false);
+    scene.run->stop();
+    leave = true;
+    leave.notify_all();
+    runner.join();
+  }
+}
+
+TEST(ApplicationFailureTest, StopWhilePreparingIsBounded) {
+  Scene scene(false);
+  ApplicationOptions options = scene.application.options();
+  options.stopTimeout = std::chrono::milliseconds(50);
+  struct Flags {  // outlive this test, as the stuck thread does
+    std::atomic<bool> inside{false};
+    std::atomic<bool> leave{false};
+  };
+  const auto flags = std::make_shared<Flags>();
+  scene.script->prepare = [flags] {
+    flags->inside = true;
+    flags->inside.notify_all();
+    flags->leave.wait(false);
+  };
+  scene.start(options);
+  std::thread runner([&] { EXPECT_THROW(scene.go(), Error); });
+  flags->inside.wait(false);
+  scene.run->stop();
+  runner.join();
+  flags->leave = true;
+  flags->leave.notify_all();
+}
+
 }  // namespace
 }  // namespace penstock::streams

@@ -5,6 +5,7 @@
 #include <penstock/error.h>
 
 #include <cstdlib>
+#include <map>
 #include <string>
 
 namespace penstock {
@@ -50,6 +51,8 @@ TEST(ApplicationOptionsTest, WhatIsNotSetComesFromTheEnvironment) {
   const Variable interval("PENSTOCK_COMMIT_INTERVAL_MS", "4");
   const Variable records("PENSTOCK_COMMIT_RECORDS_MAX", "5");
   const Variable bytes("PENSTOCK_COMMIT_BYTES_MAX", "6");
+  const Variable inputs("PENSTOCK_INPUT_ADDRESSES", "clicks=file:///a;views=/b=c;");
+  const Variable kafka("PENSTOCK_KAFKA", "sasl.password=a=b,c;security.protocol=SSL");
   const ApplicationOptions options;
   EXPECT_EQ(options.id, "a");
   EXPECT_EQ(options.broker, "file:///x");
@@ -66,6 +69,9 @@ TEST(ApplicationOptionsTest, WhatIsNotSetComesFromTheEnvironment) {
   EXPECT_EQ(options.commitInterval.count(), 4);
   EXPECT_EQ(options.commitRecordsMax, 5);
   EXPECT_EQ(options.commitBytesMax, 6);
+  using Pairs = std::map<std::string, std::string>;
+  EXPECT_EQ(options.inputAddresses, (Pairs{{"clicks", "file:///a"}, {"views", "/b=c"}}));
+  EXPECT_EQ(options.kafka, (Pairs{{"sasl.password", "a=b,c"}, {"security.protocol", "SSL"}}));
   EXPECT_EQ(refusal(options), "accepted");
 }
 
@@ -97,6 +103,10 @@ TEST(ApplicationOptionsTest, BadVariableIsNamedWithItsValueAndWhatItMayBe) {
   EXPECT_THAT(message("PENSTOCK_GUARANTEE", "exactly_once"),
               AllOf(HasSubstr("PENSTOCK_GUARANTEE"), HasSubstr("exactly-once/at-least-once")));
   EXPECT_THAT(message("PENSTOCK_UNTIL_END", "maybe"), HasSubstr("PENSTOCK_UNTIL_END"));
+  EXPECT_THAT(message("PENSTOCK_KAFKA", "a=1;secret"),
+              AllOf(HasSubstr("PENSTOCK_KAFKA"), HasSubstr("what follows a has no '='"),
+                    ::testing::Not(HasSubstr("secret"))));
+  EXPECT_THAT(message("PENSTOCK_INPUT_ADDRESSES", "=x"), HasSubstr("first part has no name"));
 }
 
 TEST(ApplicationOptionsTest, BadVariablesOfTheLogAreRefusedAtStart) {

@@ -16,6 +16,7 @@ namespace penstock::streams {
 /// What a FakeBackend does where real ones meet trouble; empty functions do nothing. Called from
 /// the threads of workers and of run().
 struct Script {
+  std::function<void()> prepare;
   std::function<void(std::size_t worker)> construct;
   std::function<void(std::size_t worker)> poll;
   std::function<void()> commit;
@@ -86,6 +87,7 @@ class FakeBackend final : public Backend {
  public:
   explicit FakeBackend(std::shared_ptr<Script> script) : script_(std::move(script)) {}
   void prepare(ApplicationPlan& plan) override {
+    if (script_->prepare) script_->prepare();
     for (SubtopologyPlan& subtopology : plan.subtopologies) subtopology.partitions = 1;
     for (OutputPlan& output : plan.outputs) output.partitions = 1;
   }
