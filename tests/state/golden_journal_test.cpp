@@ -163,7 +163,8 @@ TEST(GoldenJournal, TheFilesKeptHoldEveryKindOfStructure) {
       frames.insert(frame.header.kind);
     }
   }
-  EXPECT_EQ(kinds, (std::set{FileKind::Segment, FileKind::Snapshot, FileKind::Blob, FileKind::Archive}));
+  EXPECT_EQ(kinds,
+            (std::set{FileKind::Segment, FileKind::Snapshot, FileKind::Blob, FileKind::Archive}));
   EXPECT_EQ(frames,
             (std::set{FrameKind::Commit, FrameKind::Base, FrameKind::Mark, FrameKind::Close}));
   EXPECT_TRUE(footer);

@@ -145,7 +145,8 @@ std::vector<TopicPartition> KafkaConsumer::assignment() {
 void KafkaConsumer::forget() {
   if (client_ && announced_.empty() && !paused_.empty()) {
     // librdkafka keeps a partition paused over revocations and assignments.
-    const PartitionList list = partitionList({paused_.begin(), paused_.end()});
+    const PartitionList list =
+        partitionList(std::vector<TopicPartition>(paused_.begin(), paused_.end()));
     (void)rd_kafka_resume_partitions(client_->get(), list.get());
   }
   announced_.clear();
