@@ -18,9 +18,9 @@ class StopSignals;
 ///
 /// Threads: `run` once, from one thread; `stop` and `metrics` are safe from any thread.
 /// A stop that comes while the backend is prepared, which may wait for a broker, is obeyed then.
-/// Errors: what preparing, a worker, or watching for the end, failed with: the first is thrown when all
-/// workers have ended, all are logged. When workers do not stop within stopTimeout: Error(Retry),
-/// or that first failure with its code, nested in one that says so.
+/// Errors: what preparing, a worker, or watching for the end, failed with: the first is thrown
+/// when all workers have ended, all are logged. When workers do not stop within stopTimeout:
+/// Error(Retry), or that first failure with its code, nested in one that says so.
 class ApplicationRun {
  public:
   /// `backend`: null for that of the options' broker.
