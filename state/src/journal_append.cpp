@@ -925,12 +925,15 @@ void JournalCore::flush() {
 }
 
 void JournalCore::runQueue() {
+  {
+    const std::lock_guard guard(queueMutex_);
+    if (queue_.empty()) return;  // an empty deque allocates too, and this runs every 20 ms
+  }
   std::deque<Pending> batch;
   {
     const std::lock_guard guard(queueMutex_);
     batch.swap(queue_);
   }
-  if (batch.empty()) return;
   struct Outcome {
     CommitResult result;
     std::exception_ptr error;
