@@ -436,9 +436,9 @@ void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string
     Wanted section{entry.kind, nullptr, {}};
     if (entry.kind == SectionKind::Store) {
       const auto at = stores_.find(static_cast<std::uint32_t>(entry.id));
-      if (at != stores_.end()) section.store = at->second;
+      if (at != stores_.end()) section.store = at->second.get();
     }
-    const bool apply = entry.kind == SectionKind::Catalog || section.store;
+    const bool apply = entry.kind == SectionKind::Catalog || section.store != nullptr;
     std::string* joined = nullptr;
     for (;; ++i) {
       const SectionEntry& piece = frame.sections[i];
@@ -452,7 +452,7 @@ void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string
       at += piece.length;
       if (!more) break;
     }
-    if (apply) wanted_.push_back(std::move(section));
+    if (apply) wanted_.push_back(section);
   }
 
   {
@@ -466,7 +466,7 @@ void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string
     } locks{touched_};
     touched_.clear();
     for (const Wanted& section : wanted_) {
-      if (section.store) touched_.push_back(section.store.get());
+      if (section.store != nullptr) touched_.push_back(section.store);
     }
     std::sort(touched_.begin(), touched_.end(),
               [](const StoreState* left, const StoreState* right) {
@@ -475,7 +475,9 @@ void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string
     touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());
     for (; locks.held < touched_.size(); ++locks.held) touched_[locks.held]->mutex().lock();
     for (const Wanted& section : wanted_) {
-      if (section.store && !section.store->apply(section.whole)) throwNotUnderstood(frame);
+      if (section.store != nullptr && !section.store->apply(section.whole)) {
+        throwNotUnderstood(frame);
+      }
     }
   }
 
@@ -529,15 +531,15 @@ void JournalCore::takeInOthers() {
 void JournalCore::followTo(std::uint64_t packedEnd) {
   if (!stale_.empty()) {  // an attempt failed half-way
     skipCleanedAway();
-    return;
+  } else {
+    try {
+      followFrames(packedEnd);
+    } catch (const IoError& error) {
+      if (error.osError() != ENOENT) throw;
+      skipCleanedAway();
+    }
   }
-  if (packEnd(tail_.segment, tail_.end) == packedEnd) return;
-  try {
-    followFrames(packedEnd);
-  } catch (const IoError& error) {
-    if (error.osError() != ENOENT) throw;
-    skipCleanedAway();
-  }
+  takenIn_ = packEnd(tail_.segment, tail_.end);
 }
 
 void JournalCore::followFrames(std::uint64_t packedEnd) {
@@ -564,7 +566,6 @@ void JournalCore::followFrames(std::uint64_t packedEnd) {
     }
     if (next) enterSegment(tail_.segment + 1, std::move(next));
   }
-  takenIn_ = packedEnd;
 }
 
 /// What this process has not taken in yet was removed or rewritten by another one's cleaner. So
@@ -579,7 +580,7 @@ void JournalCore::skipCleanedAway() {
         stale_.merge(stores_);
         stores_.clear();
       }
-      takenIn_ = 0;
+      takenIn_ = 0;  // readers wait for the stores
       beginAt(page().end.load());
       reloadStale();
       return;
@@ -604,7 +605,6 @@ void JournalCore::reloadStale() {
     }
     stale_.erase(at);
   }
-  takenIn_ = packEnd(tail_.segment, tail_.end);
 }
 
 bool JournalCore::takeFrame(FileWindow& window, const std::string& name) {
@@ -886,7 +886,6 @@ void JournalCore::commitAsync(Commit commit, Durability durability, Done done) {
     }
     queuedBytes_ += commit.bytes();
     ++queued_;
-    ++uncompleted_;
     if (!commit.empty()) {  // an empty one only waits for a sync: it has no place in the order
       lastQueued_[self] = queued_;
       ++unappended_;
@@ -915,8 +914,7 @@ void JournalCore::settleQueue() {
 void JournalCore::flush() {
   checkUsable();
   refuseWithinTransaction();
-  if (uncompleted_.load() != 0 && environment_.threads &&
-      std::this_thread::get_id() != thread_.get_id()) {
+  if (environment_.threads && std::this_thread::get_id() != thread_.get_id()) {
     std::unique_lock guard(queueMutex_);
     const std::uint64_t wanted = queued_;
     queueMoved_.wait(guard, [&] { return completed_ >= wanted; });
@@ -925,15 +923,11 @@ void JournalCore::flush() {
 }
 
 void JournalCore::runQueue() {
-  {
-    const std::lock_guard guard(queueMutex_);
-    if (queue_.empty()) return;  // an empty deque allocates too, and this runs every 20 ms
-  }
+  std::unique_lock taking(queueMutex_);
+  if (queue_.empty()) return;  // an empty deque allocates too, and this runs every 20 ms
   std::deque<Pending> batch;
-  {
-    const std::lock_guard guard(queueMutex_);
-    batch.swap(queue_);
-  }
+  batch.swap(queue_);
+  taking.unlock();
   struct Outcome {
     CommitResult result;
     std::exception_ptr error;
@@ -1014,7 +1008,6 @@ void JournalCore::runQueue() {
   {
     const std::lock_guard guard(queueMutex_);
     completed_ += batch.size();
-    uncompleted_ -= batch.size();
   }
   queueMoved_.notify_all();
 }

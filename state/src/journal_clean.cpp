@@ -18,8 +18,9 @@ namespace penstock::state {
 
 namespace {
 
-// A sealed file below this, or below a quarter of a segment, is not worth a rewrite; arbitrary.
-constexpr std::uint64_t archiveBytesMax = 1U << 20;
+// A smaller sealed file (of small segments: than a quarter of one) is not worth a rewrite;
+// arbitrary.
+constexpr std::uint64_t archiveMinBytes = 1U << 20;
 constexpr std::int64_t retentionUs = 30'000'000;  // by age, files are looked through this often
 constexpr std::size_t sealedKept = 2;  // sealed segments that stores may pin before a snapshot
 
@@ -315,11 +316,11 @@ std::uint64_t JournalCore::removeDead() {
 /// Live files of which more than half may be of no use, as far as the catalog tells: it does not
 /// know what stores have in them.
 std::vector<SealedFile> JournalCore::thin() {
-  const std::uint64_t archiveMinBytes = std::min(archiveBytesMax, options_.segmentBytes / 4);
+  const std::uint64_t bytesMin = std::min(archiveMinBytes, options_.segmentBytes / 4);
   std::vector<SealedFile> files;
   const std::lock_guard guard(appendMutex_);
   for (const SealedFile& file : catalog_.sealed) {
-    if (!isLive(file) || (file.endOffset < archiveMinBytes && file.blobs.empty())) continue;
+    if (!isLive(file) || (file.endOffset < bytesMin && file.blobs.empty())) continue;
     std::uint64_t whole = 0;  // bytes of logs of which everything here is wanted
     for (const LogRange& range : file.logs) {
       const auto at = catalog_.logs.find(range.log);

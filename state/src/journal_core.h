@@ -67,9 +67,13 @@ class FileWindow {
 /// The engine behind Journal, Store and LogReader: one per directory and process.
 ///
 /// Locks, in the order they are taken:
+///   cleanMutex_   one cleaner or maker of a snapshot; the flock of CLEANER is taken inside
 ///   appendMutex_  one appender or taker-in of this process; the flock of APPEND is taken inside
-///   syncMutex_    one syncer; never held together with indexMutex_
+///   StoreState's  those that a frame changes, in order of their ids
 ///   indexMutex_   catalog, indexes, store table; held shortly
+/// and by themselves:
+///   syncMutex_    one syncer
+///   queueMutex_   the queue of async commits, and the threads' waits
 ///
 /// Positions, each behind the former: written >= synced; both only grow.
 class JournalCore {
@@ -116,7 +120,6 @@ class JournalCore {
     std::shared_ptr<File> file;
     std::string path;
     std::vector<SectionRef> pieces;
-    std::uint64_t logEnd = 0;
   };
   /// False when the log has no record at `offset` yet, as far as `limit` lets see.
   bool findSection(LogId log, std::uint64_t offset, ReadLimit limit, FoundSection& out);
@@ -306,7 +309,7 @@ class JournalCore {
   FrameView frame_;
   struct Wanted {  // a section of a frame that is applied here, its pieces joined
     SectionKind kind;
-    std::shared_ptr<StoreState> store;
+    StoreState* store;
     std::string_view whole;
   };
   std::vector<Wanted> wanted_;  // scratch of applyFrame
@@ -322,8 +325,8 @@ class JournalCore {
   Catalog catalog_;
   SegmentIndex active_;
   std::uint64_t activeSegment_ = 0;
-  std::uint64_t activeFirst_ = 0;  // sequence of its base frame
-  std::uint64_t activeLast_ = 0;   // sequence of the last frame in active_
+  std::uint64_t activeFirst_ = 0;   // sequence of its base frame
+  std::uint64_t activeLast_ = 0;    // sequence of the last frame in active_
   std::int64_t activeSinceUs_ = 0;  // when this process began it, or opened the journal
   std::map<std::uint32_t, std::shared_ptr<StoreState>> stores_;
   std::map<std::uint64_t, std::shared_ptr<const SegmentIndex>> sealedIndexes_;
@@ -351,7 +354,6 @@ class JournalCore {
   std::uint64_t queuedBytes_ = 0;
   std::map<std::thread::id, std::uint64_t> lastQueued_;  // by thread: queued_ then
   std::atomic<std::uint64_t> unappended_{0};             // with changes, not written yet
-  std::atomic<std::uint64_t> uncompleted_{0};            // queued_ - completed_
   bool stopping_ = false;
   std::thread thread_;
   std::thread cleanThread_;
@@ -362,7 +364,8 @@ class JournalCore {
   std::atomic<std::int64_t> lastSyncUs_{0};
   std::atomic<std::uint32_t> interrupts_{0};
   std::atomic<bool> threadIdle_{false};
-  std::atomic<std::uint64_t> takenIn_{0};  // packed end up to which frames are applied here
+  // Packed end up to which frames are applied here; 0 while stores are read in anew.
+  std::atomic<std::uint64_t> takenIn_{0};
   std::atomic<std::thread::id> appendOwner_{};
 
   struct Counters {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "tests/kafka/kafka_test.h"
+#include "tests/support/message_of.h"
 
 namespace penstock::kafka {
 namespace {
@@ -14,18 +15,8 @@ using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using testing::messageOf;
 using KafkaTopics = KafkaTest;
-
-template <typename Expected, typename Call>
-std::string messageOf(Call call) {
-  try {
-    call();
-  } catch (const Expected& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing of the expected kind was thrown";
-  return {};
-}
 
 TEST_F(KafkaTopics, ATopicIsMadeListedDescribedAndDeleted) {
   const std::string name = freshName("life");

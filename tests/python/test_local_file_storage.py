@@ -370,9 +370,9 @@ def parsed_signature(thing):
     return ast.parse(f"def {line}: ...").body[0]
 
 
-def test_stub_says_what_the_module_has():
-    stub = ast.parse((pathlib.Path(penstock.__file__).parent / "_core.pyi").read_text())
-    classes = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef)}
+def test_pyi_says_what_the_module_has():
+    pyi = ast.parse((pathlib.Path(penstock.__file__).parent / "_core.pyi").read_text())
+    classes = {node.name: node for node in pyi.body if isinstance(node, ast.ClassDef)}
     things = {n: t for n, t in inspect.getmembers(_core, inspect.isclass) if n[0] != "_"}
     assert classes.keys() == things.keys()
     assert {n for n, t in things.items() if issubclass(t, Exception)} <= set(penstock.__all__)
@@ -394,7 +394,7 @@ def test_stub_says_what_the_module_has():
                 assert [ast.unparse(d) for d in node.decorator_list] == ["property"], method
                 continue
             signature = parsed_signature(has[method])
-            if signature.args.vararg:  # __exit__(*args): the stub may say more
+            if signature.args.vararg:  # __exit__(*args): the pyi may say more
                 continue
             assert arguments_of(node) == arguments_of(signature), f"{name}.{method}"
             told = ast.unparse(node.returns)

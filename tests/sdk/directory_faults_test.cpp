@@ -26,6 +26,7 @@
 
 #include "samples/wordcount_topology.h"
 #include "support/full_disk.h"
+#include "support/message_of.h"
 #include "support/subprocess.h"
 #include "support/temporary_directory.h"
 #include "support/unprivileged.h"
@@ -37,19 +38,8 @@ using ::testing::AllOf;
 using testing::asUnprivileged;
 using testing::FullDisk;
 using ::testing::HasSubstr;
+using testing::messageOf;
 using testing::TemporaryDirectory;
-
-template <typename Exception, typename Call>
-std::string messageOf(Call&& call) {
-  try {
-    call();
-  } catch (const Exception& error) {
-    return error.what();
-  } catch (const std::exception& error) {
-    return std::string("another error: ") + error.what();
-  }
-  return "no error";
-}
 
 /// A process that has opened something, until the object goes. Fork before anything is open here.
 class HoldingProcess {

@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "file/file_consumer.h"
+#include "support/message_of.h"
 #include "support/sim_fs.h"
 #include "support/subprocess.h"
 #include "support/temporary_directory.h"
@@ -30,19 +31,10 @@ namespace {
 using ::testing::ElementsAre;
 using testing::eventually;
 using ::testing::HasSubstr;
+using testing::messageOf;
 using testing::TemporaryDirectory;
 
 constexpr std::chrono::milliseconds kPatience{20000};
-
-template <typename Exception, typename Call>
-std::string messageOf(Call&& call) {
-  try {
-    call();
-  } catch (const Exception& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 class FileTopics : public ::testing::Test {
  protected:

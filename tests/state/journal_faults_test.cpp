@@ -5,7 +5,6 @@
 
 #include <penstock/state/journal.h>
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <functional>
 #include <memory>
@@ -65,6 +64,17 @@ std::size_t filesWith(SimFs& machine, const std::string& part) {
       std::count_if(files.begin(), files.end(), [&](const std::string& file) {
         return file.find(part) != std::string::npos;
       }));
+}
+
+/// Changes a byte of the value of the first segment that is made of `letter`.
+void damageValue(SimFs& machine, char letter) {
+  const std::string segment = "/state/segment-0000000001.log";
+  auto image = machine.image(segment);
+  const std::vector<std::byte> run(100, static_cast<std::byte>(letter));
+  const auto at = std::search(image.begin(), image.end(), run.begin(), run.end());
+  ASSERT_NE(at, image.end());
+  *at = std::byte{0};
+  machine.setImage(segment, image);
 }
 
 /// A process of the machine; killed at the end, so that nothing is closed in order.
@@ -162,6 +172,7 @@ TEST(SharedJournalTest, AMemberThatFailsWhileItBeginsAgainDoesSoLater) {
       } catch (const IoError&) {
       }
       machine.clearFaults();
+      EXPECT_EQ(get(*member.keptStore, "n"), "2");
       member.moveOn("3");  // and the cleaner goes on meanwhile
       EXPECT_EQ(get(*member.keptStore, "n"), "3");
       EXPECT_EQ(get(*member.otherStore, "old"), "1");
@@ -177,13 +188,7 @@ TEST(SharedJournalTest, AStoreThatCannotBeReadInAnewIsNotSnapshotted) {
   LaggingMember member(machine);
   put(*member.ahead, member.other, "new", std::string(500, 'B'));
   addRecords(*member.ahead, member.log, 100);
-  const std::string segment = "/state/segment-0000000001.log";
-  auto image = machine.image(segment);
-  const std::vector<std::byte> run(100, std::byte{'B'});
-  const auto at = std::search(image.begin(), image.end(), run.begin(), run.end());
-  ASSERT_NE(at, image.end());
-  *at = std::byte{0};
-  machine.setImage(segment, image);
+  damageValue(machine, 'B');
   member.moveOn("2");
   member.moveOn("3");
   EXPECT_EQ(get(*member.keptStore, "n"), "3");
@@ -459,11 +464,7 @@ TEST(CleaningTest, ADamagedStoreDoesNotStopIt) {
     addRecords(*journal, log, 1000);
     process.process->kill();
   }
-  const std::string segment = "/state/segment-0000000001.log";
-  auto image = machine.image(segment);
-  const std::array<std::byte, 2> run{std::byte{'B'}, std::byte{'B'}};
-  *std::search(image.begin(), image.end(), run.begin(), run.end()) = std::byte{0};
-  machine.setImage(segment, image);
+  damageValue(machine, 'B');
   Process process(machine);
   auto journal = process.open(smallSegments());
   const std::size_t before = filesWith(machine, ".log");

@@ -23,6 +23,7 @@
 
 #include "frame.h"
 #include "tests/support/full_disk.h"
+#include "tests/support/message_of.h"
 #include "tests/support/sim_fs.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/unprivileged.h"
@@ -32,23 +33,12 @@ namespace {
 
 using penstock::testing::asUnprivileged;
 using penstock::testing::FullDisk;
+using penstock::testing::messageOf;
 using penstock::testing::TemporaryDirectory;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testsupport::SimCall;
 using testsupport::SimFs;
-
-template <typename Error, typename Call>
-std::string messageOf(Call&& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  } catch (const std::exception& error) {
-    return std::string("another error: ") + error.what();
-  }
-  return "no error";
-}
 
 std::string contentOf(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -396,6 +386,7 @@ TEST_F(StateDirectory, AbsurdOptionsAreRefusedByNameValueAndBounds) {
   EXPECT_THAT(refused([](auto& o) { o.openTimeout = std::chrono::milliseconds::max(); }),
               HasSubstr("openTimeout is 9223372036854775807 ms"));
   EXPECT_THAT(refused([](auto& o) { o.segmentBytes = 0; }), HasSubstr("segmentBytes is 0 bytes"));
+  EXPECT_THAT(refused([](auto& o) { o.blobBytes = 0; }), HasSubstr("blobBytes is 0 bytes"));
   EXPECT_THAT(refused([](auto& o) { o.segmentBytes = 1ULL << 40; }),
               HasSubstr("segmentBytes is 1099511627776 bytes; it may be 4096 to 68719476736"));
   EXPECT_THAT(refused([](auto& o) { o.snapshotAfterBytes = 0; }),

@@ -299,18 +299,27 @@ TEST(ApplicationRunTest, CommitsWhenOutputsReachTheirBound) {
   EXPECT_GE(application.metrics().commits, 2U);
 }
 
-TEST(ApplicationRunTest, TaskWaitsForAnInputThatHasNothing) {
-  Topics topics;
+/// Topics left, with one record, and right, with none; for an application that runs on.
+ApplicationOptions mergingOptions(Topics& topics, std::chrono::milliseconds maxTaskIdle) {
   topics.create("left", 1);
   topics.create("right", 1);
   topics.write("left", 0, "l10", "v", 10);
   ApplicationOptions options = optionsFor(topics);
   options.untilEnd = false;
-  options.maxTaskIdle = std::chrono::hours(1);
-  Application application(options);
+  options.maxTaskIdle = maxTaskIdle;
+  return options;
+}
+
+void buildMerge(Application& application) {
   const auto left = application.stream<std::string_view, std::string_view>("left");
   const auto right = application.stream<std::string_view, std::string_view>("right");
   left.merge(right).to("out");
+}
+
+TEST(ApplicationRunTest, TaskWaitsForAnInputThatHasNothing) {
+  Topics topics;
+  Application application(mergingOptions(topics, std::chrono::hours(1)));
+  buildMerge(application);
   std::thread runner([&] { EXPECT_NO_THROW(application.run()); });
   // It has committed: by then it would have processed the one that is there.
   EXPECT_TRUE(eventually([&] { return application.metrics().commits > 0; }));
@@ -328,16 +337,8 @@ TEST(ApplicationRunTest, TaskWaitsForAnInputThatHasNothing) {
 
 TEST(ApplicationRunTest, TaskGoesOnWhenAnInputHasNothingForTooLong) {
   Topics topics;
-  topics.create("left", 1);
-  topics.create("right", 1);
-  topics.write("left", 0, "l10", "v", 10);
-  ApplicationOptions options = optionsFor(topics);
-  options.untilEnd = false;
-  options.maxTaskIdle = std::chrono::milliseconds(20);
-  Application application(options);
-  const auto left = application.stream<std::string_view, std::string_view>("left");
-  const auto right = application.stream<std::string_view, std::string_view>("right");
-  left.merge(right).to("out");
+  Application application(mergingOptions(topics, std::chrono::milliseconds(20)));
+  buildMerge(application);
   runUntil(application, [&] { return topics.read("out").size() == 1; });
 }
 
