@@ -79,6 +79,16 @@ TEST_F(KafkaPositions, SeekingBeforeTheFirstPoll) {
   EXPECT_EQ(readValues(*consumer, 5), numbers(15, 20));
 }
 
+TEST_F(KafkaPositions, AssigningAgainForgetsAPause) {
+  produceNumbers(topic, 0, 20);
+  const auto consumer = transport->consumer({});
+  consumer->assign({partition});
+  EXPECT_EQ(readValues(*consumer, 20), numbers(0, 20));
+  consumer->pause({partition});
+  consumer->assign({partition});
+  EXPECT_EQ(readValues(*consumer, 20), numbers(0, 20));
+}
+
 TEST_F(KafkaPositions, SeeksAndPausesAtRandomNeverLoseOrRepeat) {
   const std::string wide = makeTopic(3);
   for (int i = 0; i < 3; ++i) produceNumbers(wide, i, 3000);
