@@ -31,10 +31,11 @@ int main(int argc, char** argv) {
   }
   CLI::App app("Penstock: topics and state of stream-processing programs", "penstock");
   app.set_version_flag("--version", "penstock " + std::string(penstock::version()));
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // so that a wrong word is named, and not only missed
   penstock::command::addTopicsCommand(app);
   try {
     app.parse(argc, argv);
+    if (app.get_subcommands().empty()) throw CLI::RequiredError("A subcommand");
     return 0;
   } catch (const CLI::Success& asked) {  // --help, --version
     return app.exit(asked);

@@ -179,6 +179,7 @@ TEST_F(TopicsCommand, WrongUseIsOneLineAndExitCodeTwo) {
   EXPECT_THAT(penstock({}).err, StartsWith("penstock: "));
   EXPECT_EQ(penstock({}).exitCode, 2);
   EXPECT_EQ(penstock({"topcis"}).exitCode, 2);
+  EXPECT_THAT(penstock({"topcis", "list"}).err, HasSubstr("topcis"));
   EXPECT_EQ(penstock({"topics"}).exitCode, 2);
   good({"create", "t", "--partitions", "2"});
   EXPECT_THAT(refused({"create", "t", "--partitions", "3"}), HasSubstr("exists with 2"));
