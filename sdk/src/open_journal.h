@@ -7,8 +7,7 @@
 
 namespace penstock {
 
-/// Journal::open, and a warning in the log when recovery had to cut off a torn tail: the state
-/// library counts it, but has no log.
+/// Journal::open, and its warnings in the log.
 std::shared_ptr<state::Journal> openJournal(
     const std::string& directory, const state::JournalOptions& options,
     const state::Environment& environment = state::Environment::real());

@@ -389,6 +389,8 @@ std::unique_ptr<Claim> Journal::tryClaim(std::string_view name, std::string* hol
 void Journal::snapshotStore(StoreId id) { core_->snapshotStore(id); }
 std::uint64_t Journal::clean() { return core_->clean(); }
 JournalMetrics Journal::metrics() { return core_->metrics(); }
+
+const std::vector<std::string>& Journal::warnings() const noexcept { return core_->warnings(); }
 void Journal::testingTick() { core_->tick(); }
 
 }  // namespace penstock::state

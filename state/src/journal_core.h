@@ -140,6 +140,7 @@ class JournalCore {
   [[nodiscard]] const std::string& idText() const noexcept { return idText_; }
   [[nodiscard]] const JournalOptions& options() const noexcept { return options_; }
   [[nodiscard]] JournalMetrics metrics() const;
+  [[nodiscard]] const std::vector<std::string>& warnings() const noexcept { return warnings_; }
 
   /// Runs `read` on the catalog, up to date with the other processes.
   template <typename Read>
@@ -299,6 +300,7 @@ class JournalCore {
   std::unique_ptr<File> appendFile_;
   std::shared_ptr<SharedPage> page_;
   bool opened_ = false;
+  std::vector<std::string> warnings_;  // constant once opened
 
   std::mutex appendMutex_;
   Tail tail_;

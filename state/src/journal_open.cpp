@@ -200,6 +200,12 @@ void JournalCore::open() {
         "a local directory, or set allowNetworkFileSystem",
         directory_, info.value.networkKind));
   }
+  if (!info.value.layeredKind.empty()) {
+    warnings_.push_back(fmt::format(
+        "{}: is on {}, and what survives a power cut is up to the file system below it; a "
+        "directory of a local file system (a volume, in a container) is safe",
+        directory_, info.value.layeredKind));
+  }
   refuseForeignFiles();
   auto presence = files().open(path("PRESENCE"), OpenMode::ReadWriteCreate);
   throwUnlessOk(presence, "opening", path("PRESENCE"));
@@ -592,21 +598,30 @@ bool JournalCore::holds(const std::string& name, std::string_view bytes) const {
 void JournalCore::setTornAside(const std::string& name, std::string_view tail,
                                std::uint64_t sequence) {
   std::string aside = fmt::format("{}.torn-{}", name, sequence);
-  for (int i = 2; files().info(aside).value.exists; ++i) {
-    if (holds(aside, tail)) return;  // kept by an attempt that failed later
-    aside = fmt::format("{}.torn-{}-{}", name, sequence, i);
+  bool kept = false;  // by an attempt that failed later
+  for (int i = 2; files().info(aside).value.exists && !kept; ++i) {
+    kept = holds(aside, tail);
+    if (!kept) aside = fmt::format("{}.torn-{}-{}", name, sequence, i);
   }
-  auto file = files().open(aside, OpenMode::CreateNew);
-  throwUnlessOk(file, "keeping the torn tail as", aside);
-  const std::array<std::span<const std::byte>, 1> pieces{asBytes(tail)};
-  if (const auto status = file.value->write(0, pieces); !status.ok()) {
-    (void)files().remove(aside);
-    throwIoError(status.error, "keeping the torn tail as", aside);
+  if (!kept) {
+    auto file = files().open(aside, OpenMode::CreateNew);
+    throwUnlessOk(file, "keeping the torn tail as", aside);
+    const std::array<std::span<const std::byte>, 1> pieces{asBytes(tail)};
+    if (const auto status = file.value->write(0, pieces); !status.ok()) {
+      (void)files().remove(aside);
+      throwIoError(status.error, "keeping the torn tail as", aside);
+    }
+    throwUnlessOk(file.value->sync(), "syncing", aside);
+    throwUnlessOk(files().syncDirectory(directory_), "syncing", directory_);
   }
-  throwUnlessOk(file.value->sync(), "syncing", aside);
-  throwUnlessOk(files().syncDirectory(directory_), "syncing", directory_);
   ++counters_.tornTails;
   counters_.tornBytes += tail.size();
+  if (!opened_) {
+    warnings_.push_back(fmt::format(
+        "{}: a torn tail of {} bytes was cut off: writes that were under way at a crash, none of "
+        "them acknowledged as synced; its bytes are kept in {}",
+        directory_, tail.size(), aside));
+  }
 }
 
 void JournalCore::checkListedFiles() {

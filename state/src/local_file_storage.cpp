@@ -203,6 +203,10 @@ const std::string& LocalFileStorage::directory() const noexcept {
 
 JournalMetrics LocalFileStorage::metrics() const { return space_->journal->metrics(); }
 
+const std::vector<std::string>& LocalFileStorage::warnings() const noexcept {
+  return space_->journal->warnings();
+}
+
 bool LocalFileStorage::readStored(std::string_view key, std::string& bytes) const {
   return space_->store->get(StoreKey(key, space_->options.lowerCaseKeys), bytes);
 }

@@ -216,7 +216,9 @@ bool mayBeOurs(const struct stat& status) noexcept {
   return status.st_uid == ::geteuid() && (status.st_mode & 07777) == 0700;
 }
 
-constexpr std::array<std::pair<std::uint64_t, std::string_view>, 9> kNetworkKinds{{
+using KindOfMagic = std::pair<std::uint64_t, std::string_view>;
+
+constexpr std::array<KindOfMagic, 9> kNetworkKinds{{
     {0x6969, "nfs"},
     {0x517B, "smb"},
     {0xFF534D42, "cifs"},
@@ -228,13 +230,27 @@ constexpr std::array<std::pair<std::uint64_t, std::string_view>, 9> kNetworkKind
     {0x0BD00BD0, "lustre"},
 }};
 
-}  // namespace
+constexpr std::array<KindOfMagic, 3> kLayeredKinds{{
+    {0x794C7630, "overlay"},
+    {0x65735546, "fuse"},
+    {0xF15F, "ecryptfs"},
+}};
 
-std::string_view networkKindOf(std::uint64_t statfsMagic) noexcept {
-  for (const auto& [magic, name] : kNetworkKinds) {
+std::string_view kindOf(std::span<const KindOfMagic> kinds, std::uint64_t statfsMagic) noexcept {
+  for (const auto& [magic, name] : kinds) {
     if (magic == statfsMagic) return name;
   }
   return {};
+}
+
+}  // namespace
+
+std::string_view networkKindOf(std::uint64_t statfsMagic) noexcept {
+  return kindOf(kNetworkKinds, statfsMagic);
+}
+
+std::string_view layeredKindOf(std::uint64_t statfsMagic) noexcept {
+  return kindOf(kLayeredKinds, statfsMagic);
 }
 
 IoResult<std::unique_ptr<File>> PosixFileSystem::open(const std::string& path, OpenMode mode) {
@@ -330,7 +346,9 @@ IoResult<FileInfo> PosixFileSystem::info(const std::string& path) {
   struct statfs mounted {};
   if (retryInterrupted([&] { return ::statfs(path.c_str(), &mounted); }) != 0) return {info, errno};
   // f_type is signed and sign-extended on some machines; the magic numbers have 32 bits.
-  info.networkKind = networkKindOf(static_cast<std::uint32_t>(mounted.f_type));
+  const auto magic = static_cast<std::uint32_t>(mounted.f_type);
+  info.networkKind = networkKindOf(magic);
+  info.layeredKind = layeredKindOf(magic);
   return {info, 0};
 }
 

@@ -34,5 +34,7 @@ class PosixFileSystem final : public FileSystem {
 /// Name of a network file system by its statfs magic number, else empty. FUSE is not one: it says
 /// nothing about where the bytes are.
 [[nodiscard]] std::string_view networkKindOf(std::uint64_t statfsMagic) noexcept;
+/// The same for those that hand files on to another file system or to a program.
+[[nodiscard]] std::string_view layeredKindOf(std::uint64_t statfsMagic) noexcept;
 
 }  // namespace penstock::state

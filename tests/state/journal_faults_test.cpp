@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/message_of.h"
 #include "support/sim_fs.h"
 
 namespace penstock::state {
@@ -450,6 +451,36 @@ TEST(FullDiskTest, OpeningAgainAndAgainKeepsOneTornTail) {
   auto journal = process.open({});
   EXPECT_EQ(journal->log(*journal->findLog("l")).end, 3000U);
   EXPECT_EQ(filesWith(machine, ".torn-"), 1U);
+  ASSERT_EQ(journal->warnings().size(), 1U);  // also of a tail that was set aside before
+  EXPECT_NE(journal->warnings()[0].find("segment-0000000001.log.torn-"), std::string::npos)
+      << journal->warnings()[0];
+  EXPECT_EQ(journal->metrics().tornTails, 1U);
+}
+
+TEST(FileSystemKindTest, ANetworkFileSystemIsRefusedUnlessAskedFor) {
+  SimFs machine(4);
+  machine.setKinds("nfs", "");
+  Process process(machine);
+  const std::string message =
+      penstock::testing::messageOf<ConfigurationError>([&] { (void)process.open({}); });
+  EXPECT_NE(message.find("/state: is on a network file system (nfs)"), std::string::npos)
+      << message;
+  EXPECT_NE(message.find("allowNetworkFileSystem"), std::string::npos) << message;
+  EXPECT_EQ(machine.files().size(), 0U);
+  JournalOptions options;
+  options.allowNetworkFileSystem = true;
+  EXPECT_TRUE(process.open(options)->warnings().empty());
+}
+
+TEST(FileSystemKindTest, AFileSystemOverAnotherIsWarnedOf) {
+  SimFs machine(5);
+  Process process(machine);
+  EXPECT_TRUE(process.open({})->warnings().empty());
+  machine.setKinds("", "overlay");
+  auto journal = process.open({});
+  ASSERT_EQ(journal->warnings().size(), 1U);
+  EXPECT_NE(journal->warnings()[0].find("/state: is on overlay"), std::string::npos)
+      << journal->warnings()[0];
 }
 
 TEST(CleaningTest, ADamagedStoreDoesNotStopIt) {

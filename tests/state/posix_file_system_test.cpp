@@ -215,6 +215,12 @@ TEST_F(PosixFileSystemTest, KnowsNetworkFileSystems) {
   EXPECT_EQ(files_.info(directory_).value.networkKind, "");
 }
 
+TEST_F(PosixFileSystemTest, KnowsFileSystemsOverOthers) {
+  EXPECT_EQ(layeredKindOf(0x794C7630), "overlay");
+  EXPECT_EQ(layeredKindOf(0x65735546), "fuse");
+  EXPECT_EQ(layeredKindOf(0xEF53), "");  // ext4
+}
+
 TEST_F(PosixFileSystemTest, LocksExcludeOtherOpenFiles) {
   const auto first = open("L", OpenMode::ReadWriteCreate);
   auto second = open("L", OpenMode::ReadWriteCreate);

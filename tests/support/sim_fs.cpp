@@ -411,6 +411,8 @@ std::unique_ptr<SimFs> SimFs::clone(std::uint64_t seed) const {
   copy->nextOrder_ = nextOrder_;
   copy->boot_ = boot_;
   copy->capacity_ = capacity_;
+  copy->networkKind_ = networkKind_;
+  copy->layeredKind_ = layeredKind_;
   copy->clock_.advanceMs((clock_.monotonicUs() - copy->clock_.monotonicUs()) / 1000);
   copy->clock_.jumpWallMs(clock_.wallMs() - copy->clock_.wallMs());
   return copy;
@@ -654,6 +656,12 @@ std::uint64_t SimFs::faultsHit() const {
 void SimFs::setCapacity(std::uint64_t bytes) {
   const std::lock_guard guard(mutex_);
   capacity_ = bytes;
+}
+
+void SimFs::setKinds(std::string networkKind, std::string layeredKind) {
+  const std::lock_guard guard(mutex_);
+  networkKind_ = std::move(networkKind);
+  layeredKind_ = std::move(layeredKind);
 }
 
 SimFs::Place SimFs::resolve(std::string_view path) const {
@@ -978,6 +986,8 @@ IoResult<FileInfo> SimProcess::info(const std::string& path) {
   info.size = place.inode->cache.size();
   info.device = device_;
   info.inode = place.inode->id;
+  info.networkKind = machine_.networkKind_;
+  info.layeredKind = machine_.layeredKind_;
   return {info, 0};
 }
 

@@ -145,6 +145,8 @@ class SimFs {
   [[nodiscard]] std::uint64_t faultsHit() const;
   /// Writes and allocations beyond it get ENOSPC. Default: no bound.
   void setCapacity(std::uint64_t bytes);
+  /// What the file system says it is, see state::FileInfo. Default: a local one.
+  void setKinds(std::string networkKind, std::string layeredKind);
 
   // The disk by itself, for rot and comparisons. Paths of files, sorted.
   [[nodiscard]] std::vector<std::string> files() const;
@@ -201,6 +203,8 @@ class SimFs {
   std::uint64_t nextOrder_ = 1;  // of unsynced changes of both kinds
   std::uint64_t boot_ = 1;
   std::uint64_t capacity_ = ~std::uint64_t{0};
+  std::string networkKind_;
+  std::string layeredKind_;
   std::vector<std::weak_ptr<SimProcess>> processes_;
   std::function<void(const Operation&)> hook_;
   bool inHook_ = false;

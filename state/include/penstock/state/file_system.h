@@ -97,6 +97,7 @@ struct FileInfo {
   std::uint64_t device = 0;  // with inode: the identity of a directory or file
   std::uint64_t inode = 0;
   std::string networkKind;  // "nfs", "cifs", ... when on a network file system, else ""
+  std::string layeredKind;  // "overlay", "fuse": what a sync means is up to what lies below
 };
 
 /// Directory calls. Paths are absolute or relative to the working directory.

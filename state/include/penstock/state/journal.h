@@ -230,6 +230,9 @@ class Journal {
   std::uint64_t clean();
 
   [[nodiscard]] JournalMetrics metrics();
+  /// What opening met that a person should know, a sentence each: a torn tail that was cut off, a
+  /// file system whose syncs cannot be judged. For a log: this library writes none.
+  [[nodiscard]] const std::vector<std::string>& warnings() const noexcept;
 
   /// Does what the background thread would do now. Only with Environment::threads == false.
   void testingTick();

@@ -92,9 +92,11 @@ class LocalFileStorage {
                             const Environment& environment = Environment::real());
 
   [[nodiscard]] const std::string& directory() const noexcept;
-  /// Of the directory's journal, all storages in it together. `tornTails` after opening says that
-  /// a crash had left a write half done, which was cut off.
+  /// Of the directory's journal, all storages in it together.
   [[nodiscard]] JournalMetrics metrics() const;
+  /// What opening the directory met that a person should know, a sentence each: a torn tail that
+  /// was cut off, a file system whose syncs cannot be judged.
+  [[nodiscard]] const std::vector<std::string>& warnings() const noexcept;
 
   // One key.
   template <typename T>
