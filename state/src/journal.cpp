@@ -128,6 +128,66 @@ class Engines {
   std::map<Key, std::weak_ptr<JournalCore>> engines_;
 };
 
+}  // namespace
+
+struct StoreCursor::Impl {
+  ImageCursor at;
+};
+
+StoreCursor::StoreCursor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+StoreCursor::StoreCursor(StoreCursor&&) noexcept = default;
+StoreCursor& StoreCursor::operator=(StoreCursor&&) noexcept = default;
+StoreCursor::~StoreCursor() = default;
+bool StoreCursor::valid() const noexcept { return impl_->at.valid(); }
+std::string_view StoreCursor::key() const noexcept { return impl_->at.key(); }
+std::string_view StoreCursor::value() const noexcept { return impl_->at.value(); }
+void StoreCursor::next() { impl_->at.next(); }
+
+/// A store that does not change any more. Keeps its engine open.
+class StoreView final : public Store, public std::enable_shared_from_this<StoreView> {
+ public:
+  StoreView(std::shared_ptr<JournalCore> core, const StoreState& state, StoreImage image)
+      : core_(std::move(core)), id_(state.id()), name_(state.name()), image_(std::move(image)) {}
+
+  static StoreCursor cursorOf(StoreImage image, std::string_view from) {
+    auto impl = std::make_unique<StoreCursor::Impl>(
+        StoreCursor::Impl{ImageCursor(std::move(image), from)});
+    return StoreCursor(std::move(impl));
+  }
+
+  [[nodiscard]] StoreId id() const noexcept override { return id_; }
+  [[nodiscard]] const std::string& name() const noexcept override { return name_; }
+  bool get(std::string_view key, std::string& value) const override {
+    std::string_view found;
+    if (image_.find(key, found) != PackedMap::Found::Value) return false;
+    value.assign(found);
+    return true;
+  }
+  [[nodiscard]] bool contains(std::string_view key) const override {
+    std::string_view found;
+    return image_.find(key, found) == PackedMap::Found::Value;
+  }
+  [[nodiscard]] std::uint64_t size() const override {
+    const std::lock_guard lock(mutex_);
+    if (!size_) size_ = image_.count();
+    return *size_;
+  }
+  [[nodiscard]] std::shared_ptr<const Store> view() const override { return shared_from_this(); }
+  [[nodiscard]] StoreCursor cursor(std::string_view from) const override {
+    return cursorOf(image_, from);
+  }
+
+ private:
+  std::shared_ptr<JournalCore> core_;
+  const StoreId id_;
+  const std::string name_;
+  const StoreImage image_;
+  mutable std::mutex mutex_;
+  mutable std::optional<std::uint64_t> size_;
+};
+
+namespace {
+
 /// A store handle: keeps its engine open, and sees what other processes wrote.
 class StoreHandle : public Store {
  public:
@@ -148,10 +208,13 @@ class StoreHandle : public Store {
     refresh();
     return state_->size();
   }
-  void scan(std::string_view from, std::string_view to,
-            const std::function<bool(std::string_view, std::string_view)>& visit) const override {
+  [[nodiscard]] std::shared_ptr<const Store> view() const override {
     refresh();
-    state_->scan(from, to, visit);
+    return std::make_shared<StoreView>(core_, *state_, state_->image());
+  }
+  [[nodiscard]] StoreCursor cursor(std::string_view from) const override {
+    refresh();
+    return StoreView::cursorOf(state_->image(), from);
   }
 
  private:
@@ -183,6 +246,15 @@ class FileClaim : public Claim {
 };
 
 }  // namespace
+
+void Store::scan(
+    std::string_view from, std::string_view to,
+    const std::function<bool(std::string_view key, std::string_view value)>& visit) const {
+  for (StoreCursor at = cursor(from); at.valid(); at.next()) {
+    if (!to.empty() && at.key() >= to) return;
+    if (!visit(at.key(), at.value())) return;
+  }
+}
 
 void Store::scanPrefix(
     std::string_view prefix,
@@ -235,6 +307,18 @@ void Journal::removeStore(StoreId id) { core_->removeStore(id); }
 
 std::shared_ptr<Store> Journal::store(StoreId id) {
   return std::make_shared<StoreHandle>(core_, core_->openStore(id));
+}
+
+std::vector<std::shared_ptr<const Store>> Journal::views(std::span<const StoreId> ids) {
+  std::vector<std::shared_ptr<StoreState>> states;
+  for (const StoreId id : ids) states.push_back(core_->openStore(id));
+  core_->takeInOthers();
+  std::vector<StoreImage> images = StoreState::images(states);
+  std::vector<std::shared_ptr<const Store>> views;
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    views.push_back(std::make_shared<StoreView>(core_, *states[i], std::move(images[i])));
+  }
+  return views;
 }
 
 LogId Journal::declareLog(std::string_view name, const LogRetention& retention) {

@@ -456,24 +456,12 @@ void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string
   }
 
   {
-    // A reader sees all that the frame does to the stores, or nothing; locked in order of ids.
-    struct Locks {
-      std::vector<StoreState*>& stores;
-      std::size_t held = 0;
-      ~Locks() {
-        while (held > 0) stores[--held]->mutex().unlock();
-      }
-    } locks{touched_};
+    // A reader sees all that the frame does to the stores, or nothing.
     touched_.clear();
     for (const Wanted& section : wanted_) {
       if (section.store != nullptr) touched_.push_back(section.store);
     }
-    std::sort(touched_.begin(), touched_.end(),
-              [](const StoreState* left, const StoreState* right) {
-                return left->id() < right->id();
-              });
-    touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());
-    for (; locks.held < touched_.size(); ++locks.held) touched_[locks.held]->mutex().lock();
+    const StoreState::Together locked(touched_);
     for (const Wanted& section : wanted_) {
       if (section.store != nullptr && !section.store->apply(section.whole)) {
         throwNotUnderstood(frame);

@@ -23,6 +23,7 @@ namespace {
 constexpr std::uint64_t archiveMinBytes = 1U << 20;
 constexpr std::int64_t retentionUs = 30'000'000;  // by age, files are looked through this often
 constexpr std::size_t sealedKept = 2;  // sealed segments that stores may pin before a snapshot
+constexpr std::size_t layersMax = 12;  // of a store that is viewed often; a look-up visits each
 
 }  // namespace
 
@@ -34,6 +35,7 @@ bool JournalCore::snapshotDue(const StoreState& store) {
     if (at == catalog_.stores.end()) return false;
     snapshotBytes = at->second.snapshot.bytes;
   }
+  if (store.layers() > layersMax) return true;
   // Half of the old one at least, so that a growing store is rewritten a bounded number of times.
   return store.changedBytes() >= std::max(options_.snapshotAfterBytes, snapshotBytes / 2);
 }
@@ -73,9 +75,11 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
   const auto store = openStore(id);
   if (takeOtherSnapshot(*store)) return;
   SnapshotEntry entry;
+  std::optional<StoreImage> image;
   {
     AppendLock lock(*this);
-    if (!store->freeze()) return;
+    image = store->beginSnapshot();
+    if (!image) return;
     entry.covers = tail_.sequence;
   }
   entry.file = environment_.random->next() | (std::uint64_t{1} << 63);
@@ -88,12 +92,8 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
     throwUnlessOk(file, "creating", temporary);
     SnapshotWriter writer(*file.value, temporary, id_, entry.file, id.value, entry.covers,
                           environment_.clock->wallMs());
-    const bool whole = store->visitFrozen(
-        [&](std::string_view key, std::string_view value) { writer.add(key, value); });
-    if (!whole) {
-      (void)files().remove(temporary);
-      store->thaw();
-      return;
+    for (ImageCursor at(*std::move(image), {}); at.valid(); at.next()) {
+      writer.add(at.key(), at.value());
     }
     entry.hash = writer.finish().checksum;
     entry.bytes = writer.bytes();
@@ -103,7 +103,7 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
   } catch (...) {
     (void)files().remove(temporary);
     (void)files().remove(finalName);
-    store->thaw();
+    store->giveUpSnapshot();
     throw;
   }
   std::uint64_t old = 0;
@@ -124,16 +124,16 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
         },
         Durability::Buffered, Space::Reserved);
   } catch (const JournalFailed&) {
-    store->thaw();
+    store->giveUpSnapshot();
     throw;  // the frame may be there or not; recovery removes the file if it is not
   } catch (...) {
     (void)files().remove(finalName);
-    store->thaw();
+    store->giveUpSnapshot();
     throw;
   }
   if (!installed) {
     (void)files().remove(finalName);
-    store->thaw();
+    store->giveUpSnapshot();
     return;
   }
   store->installSnapshot(std::move(reader));

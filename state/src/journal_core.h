@@ -315,7 +315,7 @@ class JournalCore {
     std::string_view whole;
   };
   std::vector<Wanted> wanted_;  // scratch of applyFrame
-  std::vector<StoreState*> touched_;
+  std::vector<const StoreState*> touched_;
   // Handles point to these; they are read in again before anything else, see skipCleanedAway.
   std::map<std::uint32_t, std::shared_ptr<StoreState>> stale_;
 

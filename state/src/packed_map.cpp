@@ -39,6 +39,17 @@ PackedMap::Found PackedMap::find(std::string_view key, std::string_view& value) 
   }
 }
 
+std::vector<const PackedMap::Entry*> PackedMap::ordered() const {
+  std::vector<const Entry*> entries;
+  entries.reserve(used_);
+  for (const std::uint64_t slot : slots_) {
+    if (slot != 0) entries.push_back(pointer(slot));
+  }
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry* left, const Entry* right) { return left->key() < right->key(); });
+  return entries;
+}
+
 PackedMap::Entry* PackedMap::allocate(std::size_t keyBytes, std::size_t valueBytes) {
   const std::size_t bytes = padded(sizeof(Entry) + keyBytes + valueBytes);
   if (bytes > freeBytes_) {

@@ -18,6 +18,19 @@ class PackedMap {
  public:
   enum class Found : std::uint8_t { Absent, Value, Tombstone };
 
+  struct Entry {
+    std::uint32_t keyBytes;
+    std::uint32_t valueBits;  // bytes << 1 | tombstone
+    [[nodiscard]] const char* data() const noexcept {
+      return reinterpret_cast<const char*>(this + 1);
+    }
+    [[nodiscard]] std::string_view key() const noexcept { return {data(), keyBytes}; }
+    [[nodiscard]] std::string_view value() const noexcept {
+      return {data() + keyBytes, valueBits >> 1};
+    }
+    [[nodiscard]] bool tombstone() const noexcept { return (valueBits & 1) != 0; }
+  };
+
   PackedMap();
   PackedMap(const PackedMap&) = delete;
   PackedMap& operator=(const PackedMap&) = delete;
@@ -39,23 +52,13 @@ class PackedMap {
     }
   }
 
+  /// Of all entries, in order of keys; valid until the next write.
+  [[nodiscard]] std::vector<const Entry*> ordered() const;
+
   [[nodiscard]] std::size_t entries() const noexcept { return used_; }  // tombstones included
   [[nodiscard]] std::size_t memoryBytes() const noexcept;
 
  private:
-  struct Entry {
-    std::uint32_t keyBytes;
-    std::uint32_t valueBits;  // bytes << 1 | tombstone
-    [[nodiscard]] const char* data() const noexcept {
-      return reinterpret_cast<const char*>(this + 1);
-    }
-    [[nodiscard]] std::string_view key() const noexcept { return {data(), keyBytes}; }
-    [[nodiscard]] std::string_view value() const noexcept {
-      return {data() + keyBytes, valueBits >> 1};
-    }
-    [[nodiscard]] bool tombstone() const noexcept { return (valueBits & 1) != 0; }
-  };
-
   // A slot: 48 bits of address, 16 of the hash, so that most mismatches need no look at the key.
   static Entry* pointer(std::uint64_t slot) noexcept {
     return reinterpret_cast<Entry*>(slot & 0xffffffffffffULL);

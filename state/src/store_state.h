@@ -7,28 +7,31 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "packed_map.h"
-#include "snapshot.h"
+#include "store_image.h"
 
 namespace penstock::state {
 
 /// The content of a store in memory: changes since the last snapshot lie over it.
 ///
 ///   overlay  <- every change goes here
-///   frozen   what a snapshot in the making is written from, else null
-///   snapshot immutable file, or null
+///   below       an image: layers, each an overlay of before, and the snapshot file
 ///
-/// A key is looked for from top to bottom; the first layer that knows it, tombstone or value,
-/// decides.
+/// An image of the moment makes a layer of the overlay, and so costs no copy; it is what views
+/// and scans read and what snapshots are written from, while changes go on in a new overlay.
+/// Small layers are joined, so that a look-up meets few.
 ///
 /// Threads: safe from any thread.
 class StoreState {
  public:
-  StoreState(StoreId id, std::string name, std::shared_ptr<SnapshotReader> snapshot);
+  StoreState(StoreId id, std::string name, std::shared_ptr<const SnapshotReader> snapshot);
 
   [[nodiscard]] StoreId id() const noexcept { return id_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
@@ -36,13 +39,27 @@ class StoreState {
   bool get(std::string_view key, std::string& value) const;
   [[nodiscard]] bool contains(std::string_view key) const;
   [[nodiscard]] std::uint64_t size() const;
-  void scan(std::string_view from, std::string_view to,
-            const std::function<bool(std::string_view, std::string_view)>& visit) const;
+  /// The content now; it does not change any more.
+  [[nodiscard]] StoreImage image() const;
+  /// Of several stores, between two frames.
+  [[nodiscard]] static std::vector<StoreImage> images(
+      std::span<const std::shared_ptr<StoreState>> states);
 
-  /// Readers wait while it is held, so that all that a frame changes is seen together.
-  [[nodiscard]] std::shared_mutex& mutex() const noexcept { return mutex_; }
+  /// Locks the stores, each once, while it lives: readers wait, so that all that a frame changes
+  /// is seen together. Always in order of their ids. `stores` is sorted for it.
+  class Together {
+   public:
+    explicit Together(std::vector<const StoreState*>& stores);
+    Together(const Together&) = delete;
+    Together& operator=(const Together&) = delete;
+    ~Together();
+
+   private:
+    std::vector<const StoreState*>& stores_;
+    std::size_t held_ = 0;
+  };
   /// Applies a store section. False when its bytes are not changes.
-  /// REQUIRES: mutex() is held.
+  /// REQUIRES: it is locked, see Together.
   [[nodiscard]] bool apply(std::string_view changes);
 
   /// Takes the content of `fresh`, as read in anew; a snapshot in the making comes to nothing.
@@ -50,20 +67,17 @@ class StoreState {
   /// From now on every read throws `damage`.
   void fail(std::exception_ptr damage);
 
-  /// Moves the overlay to `frozen`. False when a snapshot is in the making already.
-  bool freeze();
-  /// Calls visit(key, value) for every entry of frozen over snapshot, in order of keys. False
-  /// when the store was cleared meanwhile: what was visited is then not the whole.
-  bool visitFrozen(
-      const std::function<void(std::string_view key, std::string_view value)>& visit) const;
-  /// The new snapshot takes the place of frozen and of the old one.
-  void installSnapshot(std::shared_ptr<SnapshotReader> snapshot);
-  /// The snapshot could not be made: frozen goes back under the overlay.
-  void thaw();
+  /// What a snapshot is to be written from; nullopt when one is in the making already. Ends with
+  /// installSnapshot or giveUpSnapshot.
+  [[nodiscard]] std::optional<StoreImage> beginSnapshot();
+  /// The new snapshot takes the place of what it was written from.
+  void installSnapshot(std::shared_ptr<const SnapshotReader> snapshot);
+  void giveUpSnapshot();
 
   /// Sequence up to which the snapshot that this began from, or has made since, holds changes.
   [[nodiscard]] std::uint64_t covers() const;
   [[nodiscard]] std::uint64_t changedBytes() const;  // of changes since the last snapshot
+  [[nodiscard]] std::size_t layers() const;
   [[nodiscard]] std::size_t memoryBytes() const;
 
  private:
@@ -71,8 +85,9 @@ class StoreState {
   void checkReadable() const {
     if (damage_) std::rethrow_exception(damage_);
   }
-  Found findLower(std::string_view key, std::string_view& value) const;
   [[nodiscard]] Found find(std::string_view key, std::string_view& value) const;
+  void pushOverlay() const;
+  [[nodiscard]] StoreImage imageLocked() const;
   void put(std::string_view key, std::string_view value);
   void erase(std::string_view key);
 
@@ -80,19 +95,19 @@ class StoreState {
   const std::string name_;
 
   mutable std::shared_mutex mutex_;
-  // Guarded by mutex_.
-  std::unique_ptr<PackedMap> overlay_;
-  std::shared_ptr<const PackedMap> frozen_;
-  std::shared_ptr<SnapshotReader> snapshot_;
-  bool clearedSinceFreeze_ = false;
-  bool freezing_ = false;
+  // Guarded by mutex_. Mutable: an image moves changes from one into the other.
+  mutable std::unique_ptr<PackedMap> overlay_;
+  mutable StoreImage below_;
+  bool snapshotting_ = false;
+  std::size_t snapshotLayers_ = 0;  // of below_'s, the oldest, that go into the one in the making
+  bool replaced_ = false;           // cleared or read in anew since it was begun
   // Number of keys, if counting_. Whether a key that is new to the overlay lies below costs a
   // look-up there, so nobody pays for it before the first size().
   mutable std::uint64_t size_ = 0;
   mutable bool counting_ = true;
   std::uint64_t changedBytes_ = 0;
-  std::uint64_t frozenBytes_ = 0;
-  std::uint64_t covers_ = 0;  // not forgotten when the store is cleared
+  std::uint64_t snapshotBytes_ = 0;  // of changes that go into the one in the making
+  std::uint64_t covers_ = 0;         // not forgotten when the store is cleared
   std::exception_ptr damage_;
 };
 

@@ -174,6 +174,10 @@ class Journal {
   /// while the handle lives. Corruption when a part of it is damaged.
   std::shared_ptr<Store> store(StoreId id);
 
+  /// Views of several stores at one moment, between two frames: what one commit changed is in all
+  /// of them or in none. In the order of `ids`.
+  [[nodiscard]] std::vector<std::shared_ptr<const Store>> views(std::span<const StoreId> ids);
+
   LogId declareLog(std::string_view name, const LogRetention& retention = {});
   [[nodiscard]] std::optional<LogId> findLog(std::string_view name);
   [[nodiscard]] std::vector<LogInfo> logs();
@@ -281,6 +285,30 @@ class Commit {
   std::unique_ptr<Content> content_;
 };
 
+/// Walks the keys of a store, as it was at one moment, in order of their bytes. Writing meanwhile,
+/// also to the same store, is allowed and not seen.
+///
+/// Threads: owned by one thread.
+/// Errors: Corruption when a part of the store is damaged; the cursor stays where it was.
+class StoreCursor {
+ public:
+  StoreCursor(StoreCursor&&) noexcept;
+  StoreCursor& operator=(StoreCursor&&) noexcept;
+  ~StoreCursor();
+
+  [[nodiscard]] bool valid() const noexcept;  // false behind the last key
+  /// REQUIRES: valid(). They point into memory that the cursor keeps.
+  [[nodiscard]] std::string_view key() const noexcept;
+  [[nodiscard]] std::string_view value() const noexcept;
+  void next();
+
+ private:
+  friend class StoreView;
+  struct Impl;
+  explicit StoreCursor(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
 /// The content of one store, for reading. Writes go through Journal::commit and are visible to
 /// reads when commit returns.
 ///
@@ -299,11 +327,16 @@ class Store {
   /// Number of keys (exact). The first call after opening looks at every change since the last
   /// snapshot.
   [[nodiscard]] virtual std::uint64_t size() const = 0;
+  /// The store as it is now: one that does not change any more, though writing goes on. Costs no
+  /// copy; what is overwritten later stays in memory, and the snapshot it lies on stays on disk,
+  /// while it lives. See Journal::views for several stores at one moment.
+  [[nodiscard]] virtual std::shared_ptr<const Store> view() const = 0;
+  /// At the first key that is not before `from`.
+  [[nodiscard]] virtual StoreCursor cursor(std::string_view from = {}) const = 0;
   /// Calls `visit` for each key in [from, to) in order of bytes until it returns false; an empty
   /// `to` is no bound. Sees one consistent state; `visit` may write to the journal.
-  virtual void scan(
-      std::string_view from, std::string_view to,
-      const std::function<bool(std::string_view key, std::string_view value)>& visit) const = 0;
+  void scan(std::string_view from, std::string_view to,
+            const std::function<bool(std::string_view key, std::string_view value)>& visit) const;
   void scanPrefix(
       std::string_view prefix,
       const std::function<bool(std::string_view key, std::string_view value)>& visit) const;
