@@ -158,9 +158,12 @@ class StoreView final : public Store, public std::enable_shared_from_this<StoreV
   [[nodiscard]] StoreId id() const noexcept override { return id_; }
   [[nodiscard]] const std::string& name() const noexcept override { return name_; }
   bool get(std::string_view key, std::string& value) const override {
+    return getFirst(key, std::string::npos, value);
+  }
+  bool getFirst(std::string_view key, std::size_t bytesMax, std::string& value) const override {
     std::string_view found;
     if (image_.find(key, found) != PackedMap::Found::Value) return false;
-    value.assign(found);
+    value.assign(found.substr(0, bytesMax));
     return true;
   }
   [[nodiscard]] bool contains(std::string_view key) const override {
@@ -199,6 +202,10 @@ class StoreHandle : public Store {
   bool get(std::string_view key, std::string& value) const override {
     refresh();
     return state_->get(key, value);
+  }
+  bool getFirst(std::string_view key, std::size_t bytesMax, std::string& value) const override {
+    refresh();
+    return state_->get(key, value, bytesMax);
   }
   [[nodiscard]] bool contains(std::string_view key) const override {
     refresh();
@@ -468,6 +475,10 @@ std::unique_ptr<Claim> Journal::tryClaim(std::string_view name, std::string* hol
   auto file = core_->lockClaim(name, holder, incarnation);
   if (!file) return nullptr;
   return std::make_unique<FileClaim>(core_, std::move(file), std::string(name), incarnation);
+}
+
+void Journal::leaveOut(StoreId id, std::function<bool(std::string_view value)> isGone) {
+  core_->openStore(id)->leaveOut(std::move(isGone));
 }
 
 void Journal::snapshotStore(StoreId id) { core_->snapshotStore(id); }

@@ -92,8 +92,9 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
     throwUnlessOk(file, "creating", temporary);
     SnapshotWriter writer(*file.value, temporary, id_, entry.file, id.value, entry.covers,
                           environment_.clock->wallMs());
+    const StoreState::IsGone isGone = store->leftOut();
     for (ImageCursor at(*std::move(image), {}); at.valid(); at.next()) {
-      writer.add(at.key(), at.value());
+      if (!isGone || !isGone(at.value())) writer.add(at.key(), at.value());
     }
     entry.hash = writer.finish().checksum;
     entry.bytes = writer.bytes();

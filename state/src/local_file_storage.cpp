@@ -7,117 +7,26 @@
 //    A-Z a-z 0-9 _ - . are written %XX, so any name comes back and none holds a '/'.
 // 2. Values are stored as penstock/state/detail/stored.h says.
 // 3. Whatever can be refused is refused before the journal is touched.
+// 4. A value that expires says so itself. Readers take it for absent by the wall clock, and the
+//    next snapshot leaves it out; there is no list of times that could disagree with it.
 
 #include "penstock/state/local_file_storage.h"
 
 #include <fmt/format.h>
 
 #include <cstdlib>
-#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "storage_space.h"
 
 namespace penstock::state {
+
 namespace {
 
 constexpr std::string_view rootStore = "storage";
-constexpr std::size_t subStorageNameBytesMax = 255;  // as of a file name: enough for a name
-constexpr std::size_t storeNameBytesMax = 4096;      // bounds nesting; arbitrary
 // A thread keeps the buffers of its last commit up to this size; arbitrary.
 constexpr std::size_t keptBytesMax = std::size_t{1} << 20;
-
-// As much of a key as a message should hold, unprintable bytes escaped.
-std::string shown(std::string_view key) {
-  constexpr std::size_t shownBytesMax = 80;
-  return key.size() <= shownBytesMax
-             ? fmt::format("{:?}", key)
-             : fmt::format("{:?}... ({} bytes)", key.substr(0, shownBytesMax), key.size());
-}
-
-std::string escaped(std::string_view name) {
-  std::string out;
-  for (const char c : name) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '_' || c == '-' || c == '.';
-    if (plain) {
-      out.push_back(c);
-    } else {
-      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-    }
-  }
-  return out;
-}
-
-}  // namespace
-
-struct LocalFileStorage::Space {
-  std::shared_ptr<Journal> journal;
-  LocalFileStorageOptions options;
-  std::string storeName;
-  std::shared_ptr<Store> store;
-
-  static std::shared_ptr<const Space> open(std::shared_ptr<Journal> journal,
-                                           const LocalFileStorageOptions& options,
-                                           std::string storeName) {
-    auto space = std::make_shared<Space>();
-    space->store = journal->store(journal->declareStore(storeName));
-    space->journal = std::move(journal);
-    space->options = options;
-    space->storeName = std::move(storeName);
-    return space;
-  }
-
-  // Removes the keys of this space and of those below it.
-  void clear(Commit& commit) const {
-    commit.clear(store->id());
-    const std::string below = storeName + '/';
-    for (const StoreInfo& info : journal->stores()) {
-      if (info.name.starts_with(below)) commit.clear(info.id);
-    }
-  }
-};
-
-namespace {
-
-// A key as the store knows it.
-class StoreKey {
- public:
-  StoreKey(std::string_view key, bool lowerCase) : view_(key) {
-    if (key.empty()) {
-      throw InvalidArgument("the key is empty; keys have 1 B to 64 KiB");
-    }
-    if (key.size() > LocalFileStorage::keyBytesMax) {
-      throw InvalidArgument(
-          fmt::format("the key {} is too long; keys have 1 B to 64 KiB", shown(key)));
-    }
-    if (lowerCase) {
-      folded_ = fold(key);
-      view_ = folded_;
-    }
-  }
-  StoreKey(const StoreKey&) = delete;
-  StoreKey& operator=(const StoreKey&) = delete;
-
-  operator std::string_view() const noexcept { return view_; }
-
-  // One rule, whatever the locale: only ASCII.
-  static std::string fold(std::string_view key) {
-    std::string folded(key);
-    for (char& c : folded) {
-      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    }
-    return folded;
-  }
-
- private:
-  std::string folded_;
-  std::string_view view_;
-};
-
-void checkValue(std::string_view key, std::string_view bytes) {
-  if (bytes.size() - 1 > LocalFileStorage::valueBytesMax) {
-    throw InvalidArgument(fmt::format("the value of key {} has {} bytes; values have up to 1 GiB",
-                                      shown(key), bytes.size() - 1));
-  }
-}
 
 // The calling thread's commit, empty, with the buffers of its last one.
 class KeptCommit {
@@ -191,15 +100,13 @@ LocalFileStorage::LocalFileStorage(const std::string& directory,
   journalOptions.allowNetworkFileSystem = options.allowNetworkFileSystem;
   journalOptions.createDirectory = options.createDirectory;
   journalOptions.syncInterval = options.syncInterval;
+  (void)ttlMsOf(options.ttl);
   space_ = Space::open(Journal::open(directory, journalOptions, environment), options,
-                       std::string(rootStore));
+                       environment.clock, std::string(rootStore));
 }
 
-LocalFileStorage::LocalFileStorage(std::shared_ptr<const Space> space) : space_(std::move(space)) {}
-
-const std::string& LocalFileStorage::directory() const noexcept {
-  return space_->journal->directory();
-}
+LocalFileStorage::LocalFileStorage(std::shared_ptr<const Space> space)
+    : StorageReader(std::move(space)) {}
 
 JournalMetrics LocalFileStorage::metrics() const { return space_->journal->metrics(); }
 
@@ -207,22 +114,20 @@ const std::vector<std::string>& LocalFileStorage::warnings() const noexcept {
   return space_->journal->warnings();
 }
 
-bool LocalFileStorage::readStored(std::string_view key, std::string& bytes) const {
-  return space_->store->get(StoreKey(key, space_->options.lowerCaseKeys), bytes);
-}
-
-void LocalFileStorage::writeStored(std::string_view key, std::string_view bytes) {
+void LocalFileStorage::writeStored(std::string_view key, std::string& bytes,
+                                   const SetOptions& options) {
   const StoreKey storeKey(key, space_->options.lowerCaseKeys);
-  checkValue(key, bytes);
+  space_->wrap(key, bytes, options);
   KeptCommit commit;
   commit.put(space_->store->id(), storeKey, bytes);
   space_->journal->commit(*commit, space_->options.durability);
 }
 
-std::future<void> LocalFileStorage::writeStoredAsync(std::string_view key, std::string_view bytes) {
+std::future<void> LocalFileStorage::writeStoredAsync(std::string_view key, std::string& bytes,
+                                                     const SetOptions& options) {
   try {
     const StoreKey storeKey(key, space_->options.lowerCaseKeys);
-    checkValue(key, bytes);
+    space_->wrap(key, bytes, options);
     Commit commit;
     commit.put(space_->store->id(), storeKey, bytes);
     return commitLater(*space_->journal, std::move(commit), space_->options.durability);
@@ -232,14 +137,14 @@ std::future<void> LocalFileStorage::writeStoredAsync(std::string_view key, std::
 }
 
 void LocalFileStorage::updateStored(std::string_view key, const StoredChange& change,
-                                    std::function<void(Failure)> done) {
+                                    const SetOptions& options, std::function<void(Failure)> done) {
   const StoreKey storeKey(key, space_->options.lowerCaseKeys);
   const Durability durability = space_->options.durability;
   const auto fill = [&](Commit& commit) {
     std::string found;
-    const bool present = space_->store->get(storeKey, found);
-    const std::string_view bytes = change(present ? &found : nullptr);
-    checkValue(key, bytes);
+    std::string bytes;
+    change(readStored(key, found) ? &found : nullptr, bytes);
+    space_->wrap(key, bytes, options);
     commit.put(space_->store->id(), storeKey, bytes);
   };
   if (!done) {
@@ -258,10 +163,6 @@ void LocalFileStorage::updateStored(std::string_view key, const StoredChange& ch
   }
 }
 
-bool LocalFileStorage::containsKey(std::string_view key) const {
-  return space_->store->contains(StoreKey(key, space_->options.lowerCaseKeys));
-}
-
 void LocalFileStorage::remove(std::string_view key) {
   const StoreKey storeKey(key, space_->options.lowerCaseKeys);
   KeptCommit commit;
@@ -275,24 +176,6 @@ void LocalFileStorage::clear() {
   space_->journal->commit(*commit, space_->options.durability);
 }
 
-std::vector<std::string> LocalFileStorage::getAllKeys() const { return keys({}); }
-
-std::vector<std::string> LocalFileStorage::keys(std::string_view prefix) const {
-  std::vector<std::string> found;
-  const auto visit = [&](std::string_view key, std::string_view) {
-    found.emplace_back(key);
-    return true;
-  };
-  if (space_->options.lowerCaseKeys) {
-    space_->store->scanPrefix(StoreKey::fold(prefix), visit);
-  } else {
-    space_->store->scanPrefix(prefix, visit);
-  }
-  return found;
-}
-
-std::uint64_t LocalFileStorage::size() const { return space_->store->size(); }
-
 Batch LocalFileStorage::batch() const { return Batch(*this); }
 
 void LocalFileStorage::write(Batch& batch) {
@@ -305,16 +188,37 @@ void LocalFileStorage::write(Batch& batch) {
 }
 
 LocalFileStorage LocalFileStorage::subStorage(std::string_view name) const {
-  if (name.empty() || name.size() > subStorageNameBytesMax) {
-    throw InvalidArgument(
-        fmt::format("the name {} of a sub-storage has {} bytes; names have 1 B to 255 B",
-                    shown(name), name.size()));
+  return LocalFileStorage(
+      Space::open(space_->journal, space_->options, space_->clock, space_->nameBelow(name)));
+}
+
+StorageSnapshot LocalFileStorage::snapshot() const {
+  const std::string below = space_->storeName + '/';
+  const auto declared = [&] {
+    std::vector<StoreInfo> stores = space_->journal->stores();
+    std::erase_if(stores, [&](const StoreInfo& info) {
+      return info.name != space_->storeName && !info.name.starts_with(below);
+    });
+    return stores;
+  };
+  auto space = std::make_shared<Space>(*space_);
+  std::vector<StoreInfo> stores = declared();
+  for (;;) {
+    std::vector<StoreId> ids;
+    for (const StoreInfo& info : stores) ids.push_back(info.id);
+    const auto views = space_->journal->views(ids);
+    // A sub-storage that came meanwhile may hold a part of a batch that these hold the rest of.
+    std::vector<StoreInfo> after = declared();
+    if (after.size() > stores.size()) {
+      stores = std::move(after);
+      continue;
+    }
+    Space::Views named;
+    for (std::size_t i = 0; i < views.size(); ++i) named.emplace(stores[i].name, views[i]);
+    space->store = named.at(space_->storeName);
+    space->views = std::make_shared<const Space::Views>(std::move(named));
+    return StorageSnapshot(std::move(space));
   }
-  std::string storeName = space_->storeName + '/' + escaped(name);
-  if (storeName.size() > storeNameBytesMax) {
-    throw InvalidArgument(fmt::format("the sub-storage {} is nested too deeply", shown(name)));
-  }
-  return LocalFileStorage(Space::open(space_->journal, space_->options, std::move(storeName)));
 }
 
 void LocalFileStorage::flush() { space_->journal->flush(); }
@@ -400,25 +304,10 @@ std::future<void> LocalFileStorage::flushAsync() {
   }
 }
 
-void LocalFileStorage::throwAbsent(std::string_view key) const {
-  throw KeyNotFound(
-      fmt::format("there is no key {} in {} ({})", shown(key), directory(), space_->storeName));
-}
-
-void LocalFileStorage::throwUndecoded(std::string_view key, std::string_view bytes,
-                                      std::string_view asked, detail::Decoded how) const {
-  std::string_view remark;
-  if (how == detail::Decoded::OutOfRange) remark = ", which its value does not fit";
-  if (how == detail::Decoded::Unreadable) remark = "; its bytes are not of the form expected";
-  throw TypeMismatch(fmt::format("key {} of {} ({}) holds {}, but was read as {}{}", shown(key),
-                                 directory(), space_->storeName, detail::describeStored(bytes),
-                                 asked, remark));
-}
-
 Batch::Batch(const LocalFileStorage& storage) : space_(storage.space_) {}
 
-void Batch::put(std::string_view key, std::string_view bytes) {
-  checkValue(key, bytes);
+void Batch::put(std::string_view key, std::string& bytes, const SetOptions& options) {
+  space_->wrap(key, bytes, options);
   commit_.put(space_->store->id(), StoreKey(key, space_->options.lowerCaseKeys), bytes);
 }
 

@@ -43,12 +43,12 @@ StoreState::Found StoreState::find(std::string_view key, std::string_view& value
   return found != Found::Absent ? found : below_.find(key, value);
 }
 
-bool StoreState::get(std::string_view key, std::string& value) const {
+bool StoreState::get(std::string_view key, std::string& value, std::size_t bytesMax) const {
   const std::shared_lock lock(mutex_);
   checkReadable();
   std::string_view found;
   if (find(key, found) != Found::Value) return false;
-  value.assign(found);
+  value.assign(found.substr(0, bytesMax));
   return true;
 }
 
@@ -196,6 +196,16 @@ void StoreState::fail(std::exception_ptr damage) {
   damage_ = std::move(damage);
 }
 
+void StoreState::leaveOut(IsGone isGone) {
+  const std::unique_lock lock(mutex_);
+  isGone_ = std::move(isGone);
+}
+
+StoreState::IsGone StoreState::leftOut() const {
+  const std::shared_lock lock(mutex_);
+  return isGone_;
+}
+
 std::optional<StoreImage> StoreState::beginSnapshot() {
   const std::unique_lock lock(mutex_);
   checkReadable();  // a snapshot would make what is missing look like all there is
@@ -214,6 +224,7 @@ void StoreState::installSnapshot(std::shared_ptr<const SnapshotReader> snapshot)
   snapshotBytes_ = 0;
   covers_ = snapshot->covers();
   if (replaced_) return;  // what is here now is younger
+  if (isGone_) counting_ = false;  // it may hold fewer
   const auto first = below_.layers.begin();
   below_.layers.erase(first, first + static_cast<std::ptrdiff_t>(snapshotLayers_));
   below_.snapshot = std::move(snapshot);

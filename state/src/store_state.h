@@ -36,7 +36,8 @@ class StoreState {
   [[nodiscard]] StoreId id() const noexcept { return id_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
-  bool get(std::string_view key, std::string& value) const;
+  bool get(std::string_view key, std::string& value,
+           std::size_t bytesMax = std::string::npos) const;
   [[nodiscard]] bool contains(std::string_view key) const;
   [[nodiscard]] std::uint64_t size() const;
   /// The content now; it does not change any more.
@@ -67,6 +68,10 @@ class StoreState {
   /// From now on every read throws `damage`.
   void fail(std::exception_ptr damage);
 
+  using IsGone = std::function<bool(std::string_view value)>;
+  /// See Journal::leaveOut.
+  void leaveOut(IsGone isGone);
+  [[nodiscard]] IsGone leftOut() const;
   /// What a snapshot is to be written from; nullopt when one is in the making already. Ends with
   /// installSnapshot or giveUpSnapshot.
   [[nodiscard]] std::optional<StoreImage> beginSnapshot();
@@ -108,6 +113,7 @@ class StoreState {
   std::uint64_t changedBytes_ = 0;
   std::uint64_t snapshotBytes_ = 0;  // of changes that go into the one in the making
   std::uint64_t covers_ = 0;         // not forgotten when the store is cleared
+  IsGone isGone_;
   std::exception_ptr damage_;
 };
 

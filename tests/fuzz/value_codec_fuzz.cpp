@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Any bytes: the decoder neither crashes nor reads beyond them, what it accepts is written back
-// as the same bytes, and JSON keeps it. Any text: the JSON reader refuses it or keeps it.
+// as the same bytes, and JSON keeps it; what they hold compressed is as safe. Any text: the JSON
+// reader refuses it or keeps it.
 // Built and run by scripts/fuzz.
 
 #include <cmath>
@@ -48,6 +49,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(stored(value) == bytes);
     checkJson(value);
   }
+  std::string wrapped(bytes);
+  penstock::state::detail::unwrap(wrapped);
+  (void)penstock::state::detail::decodeValue(wrapped, value);
   try {
     checkJson(Value::fromJson(bytes));
   } catch (const penstock::state::InvalidArgument&) {

@@ -118,6 +118,50 @@ TEST(ValueCodec, WritesTheseBytes) {
             "0500000000000000");
 }
 
+TEST(ValueCodec, WritesTheseBytesAroundAValue) {
+  std::string bytes = encoded(true);
+  expireAt(1000, bytes);
+  EXPECT_EQ(hex(bytes), "0ae803000000000000" + hex(encoded(true)));
+  EXPECT_EQ(expiryOf(bytes), 1000);
+  EXPECT_EQ(expiryOf(bytes.substr(0, expiryBytes)), 1000);
+  EXPECT_EQ(expiryOf(encoded(true)), std::nullopt);
+  unwrap(bytes);
+  EXPECT_EQ(bytes, encoded(true));
+
+  const std::string text = encoded(std::string(1000, 'a'));
+  std::string packed = text;
+  compress(packed);
+  EXPECT_EQ(hex(packed.substr(0, 6)), "0b01e9030000");
+  EXPECT_LT(packed.size(), 60U);
+  expireAt(1000, packed);
+  unwrap(packed);
+  EXPECT_EQ(packed, text);
+  std::string small = encoded(7);
+  compress(small);
+  EXPECT_EQ(small, encoded(7));
+}
+
+TEST(ValueCodec, WhatCannotBeDecompressedIsLeftAndNamed) {
+  std::string packed = encoded(std::string(1000, 'a'));
+  compress(packed);
+  for (std::size_t at = 1; at < packed.size(); ++at) {
+    std::string damaged = packed;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x55);
+    unwrap(damaged);
+    if (damaged.size() < 1001) {
+      EXPECT_EQ(describeStored(damaged), "something compressed that cannot be read") << at;
+      EXPECT_EQ(decodedAs<std::string>(damaged), Decoded::OtherType);
+    }
+    std::string cut = packed.substr(0, at);
+    unwrap(cut);
+    EXPECT_EQ(cut, packed.substr(0, at));
+  }
+  std::string huge("\x0b\x01\xff\xff\xff\xff", 6);  // a length that nothing backs
+  huge += packed.substr(6);
+  unwrap(huge);
+  EXPECT_EQ(describeStored(huge), "something compressed that cannot be read");
+}
+
 TEST(ValueCodec, ValueAndTypedFormsAreTheSameBytes) {
   EXPECT_EQ(encoded(Value(7)), encoded(7));
   EXPECT_EQ(encoded(Value(false)), encoded(false));
@@ -221,9 +265,11 @@ static_assert(Readable<shop::Order> && Readable<Value> && Storable<Value::Map>);
 // Whatever the bytes, decoding ends, and takes memory in proportion to them.
 TEST(ValueCodec, AnyBytesAreReadOrRefused) {
   std::mt19937_64 random(penstock::testing::testSeed());
+  std::string compressed = encoded(std::string(300, 'a'));
+  compress(compressed);
   const std::vector<std::string> good = {
       encoded(Value(Value::List{1, "a", ValueMap{{"k", 2.5}, {"l", Value::List{true}}}})),
-      encoded(shop::Order{17, {"nut", "bolt"}, {1.5, 2.5}})};
+      encoded(shop::Order{17, {"nut", "bolt"}, {1.5, 2.5}}), compressed};
   int readable = 0;
   for (int round = 0; round < 20'000; ++round) {
     std::string bytes = good[random() % good.size()];
@@ -239,6 +285,7 @@ TEST(ValueCodec, AnyBytesAreReadOrRefused) {
     shop::Order order;
     if (decode(bytes, order) == Decoded::Ok) ++readable;
     EXPECT_NE(describeStored(bytes), "");
+    unwrap(bytes);
   }
   EXPECT_GT(readable, 0);
 }

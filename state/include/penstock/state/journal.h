@@ -228,6 +228,9 @@ class Journal {
   /// frame; the incarnation grows with each take.
   std::unique_ptr<Claim> tryClaim(std::string_view name, std::string* holder = nullptr);
 
+  /// From now on snapshots of the store that this process makes leave out the keys whose value
+  /// `isGone`. Its readers must take them for absent already: nobody else learns of it.
+  void leaveOut(StoreId id, std::function<bool(std::string_view value)> isGone);
   /// Snapshots the store now instead of in the background. Returns when it is installed.
   void snapshotStore(StoreId id);
   /// Removes and rewrites what nobody needs any more. Returns the bytes freed.
@@ -323,6 +326,8 @@ class Store {
   [[nodiscard]] virtual const std::string& name() const noexcept = 0;
   /// False when absent; `value` is then untouched.
   virtual bool get(std::string_view key, std::string& value) const = 0;
+  /// The same with the value's first bytes only.
+  virtual bool getFirst(std::string_view key, std::size_t bytesMax, std::string& value) const = 0;
   [[nodiscard]] virtual bool contains(std::string_view key) const = 0;
   /// Number of keys (exact). The first call after opening looks at every change since the last
   /// snapshot.

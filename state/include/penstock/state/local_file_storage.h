@@ -4,6 +4,7 @@
 #include <penstock/state/detail/stored.h>
 #include <penstock/state/errors.h>
 #include <penstock/state/journal.h>
+#include <penstock/state/storage_reader.h>
 #include <penstock/state/value.h>
 #include <chrono>
 #include <concepts>
@@ -32,8 +33,19 @@ struct LocalFileStorageOptions {
   bool allowNetworkFileSystem = false;         // refused unless asked for
   /// Compatibility with legacy Quix storages: A-Z in keys become a-z, in calls and in lists.
   bool lowerCaseKeys = false;
+  /// Of values that are set without one of their own: by the wall clock, from 1 ms to 1,000 years;
+  /// 0: they stay.
+  std::chrono::milliseconds ttl{0};
   // Changes performance.
   std::chrono::milliseconds syncInterval{100};  // how long a Buffered write may wait for its sync
+  /// Values that take as many bytes are compressed (zstd) where that makes them smaller; 0: none.
+  std::size_t compressFromBytes = 0;
+};
+
+/// How one value is kept.
+struct SetOptions {
+  /// As LocalFileStorageOptions::ttl; nullopt: as the storage has it.
+  std::optional<std::chrono::milliseconds> ttl;
 };
 
 /// What `LocalFileStorage::update` found and left.
@@ -64,6 +76,8 @@ struct Updated {
 /// limits, at once and without having changed anything; OwnedElsewhere names the process that
 /// holds the directory; Corruption the damaged file and offset; ConfigurationError, DiskFull,
 /// IoError, FormatTooNew, JournalFailed, Closed (in a forked child) as they say.
+/// Time to live: a key set with one is absent once it is over, by the wall clock; each set gives
+/// it a new one. `size` counts it until the next snapshot of the storage.
 /// Durability: a write returns when it is on disk (Synced) or when it survives the death of the
 /// process (Buffered). A `get` may show what isn't synced yet.
 /// Cost: reads copy from memory. A Synced write waits for a sync of the disk, which it shares
@@ -77,7 +91,7 @@ struct Updated {
 ///     LocalFileStorage storage("state");
 ///     storage.set("orders", 17);
 ///     storage.get<std::int64_t>("orders");
-class LocalFileStorage {
+class LocalFileStorage : public StorageReader {
  public:
   static constexpr std::size_t keyBytesMax = Commit::keyBytesMax;
   static constexpr std::size_t valueBytesMax = detail::storedBytesMax;  // as stored, without tag
@@ -91,25 +105,15 @@ class LocalFileStorage {
                             const LocalFileStorageOptions& options = {},
                             const Environment& environment = Environment::real());
 
-  [[nodiscard]] const std::string& directory() const noexcept;
   /// Of the directory's journal, all storages in it together.
   [[nodiscard]] JournalMetrics metrics() const;
   /// What opening the directory met that a person should know, a sentence each: a torn tail that
   /// was cut off, a file system whose syncs cannot be judged.
   [[nodiscard]] const std::vector<std::string>& warnings() const noexcept;
 
-  // One key.
+  // One key. Reading: see StorageReader.
   template <typename T>
-  void set(std::string_view key, const T& value);
-  /// KeyNotFound when absent.
-  template <typename T>
-  [[nodiscard]] T get(std::string_view key) const;
-  /// nullopt when absent.
-  template <typename T>
-  [[nodiscard]] std::optional<T> find(std::string_view key) const;
-  template <typename T>
-  [[nodiscard]] T getOr(std::string_view key, T fallback) const;
-  [[nodiscard]] bool containsKey(std::string_view key) const;
+  void set(std::string_view key, const T& value, const SetOptions& options = {});
   /// No error when absent.
   void remove(std::string_view key);
   /// Sets the key to `change(found)`, where `found` is a std::optional<T>, as one step that no
@@ -117,22 +121,13 @@ class LocalFileStorage {
   /// writers wait: it must be quick and may not write; what it throws is passed on and nothing
   /// is changed.
   template <typename T, std::invocable<const std::optional<T>&> Change>
-  Updated<T> update(std::string_view key, Change&& change);
-
-  [[nodiscard]] std::int64_t getLong(std::string_view key) const { return get<std::int64_t>(key); }
-  [[nodiscard]] double getDouble(std::string_view key) const { return get<double>(key); }
-  [[nodiscard]] std::string getString(std::string_view key) const { return get<std::string>(key); }
-  [[nodiscard]] Binary getBinary(std::string_view key) const { return get<Binary>(key); }
-  [[nodiscard]] bool getBool(std::string_view key) const { return get<bool>(key); }
+  Updated<T> update(std::string_view key, Change&& change, const SetOptions& options = {});
 
   // All keys.
   /// Removes every key of this storage and of its sub-storages, at any depth, as one step.
   void clear();
-  /// In order of their bytes; not those of sub-storages.
-  [[nodiscard]] std::vector<std::string> getAllKeys() const;
-  /// Those that begin with `prefix`, in order of their bytes.
-  [[nodiscard]] std::vector<std::string> keys(std::string_view prefix) const;
-  [[nodiscard]] std::uint64_t size() const;
+  /// The storage and its sub-storages as they are now.
+  [[nodiscard]] StorageSnapshot snapshot() const;
 
   /// An empty batch of changes to this storage.
   [[nodiscard]] Batch batch() const;
@@ -150,7 +145,7 @@ class LocalFileStorage {
 
   // The twins.
   template <typename T>
-  std::future<void> setAsync(std::string_view key, const T& value);
+  std::future<void> setAsync(std::string_view key, const T& value, const SetOptions& options = {});
   template <typename T>
   [[nodiscard]] std::future<T> getAsync(std::string_view key) const;
   template <typename T>
@@ -161,7 +156,8 @@ class LocalFileStorage {
   std::future<void> removeAsync(std::string_view key);
   /// `change` runs before this returns; the future is about durability.
   template <typename T, std::invocable<const std::optional<T>&> Change>
-  std::future<Updated<T>> updateAsync(std::string_view key, Change&& change);
+  std::future<Updated<T>> updateAsync(std::string_view key, Change&& change,
+                                      const SetOptions& options = {});
   [[nodiscard]] std::future<std::int64_t> getLongAsync(std::string_view key) const;
   [[nodiscard]] std::future<double> getDoubleAsync(std::string_view key) const;
   [[nodiscard]] std::future<std::string> getStringAsync(std::string_view key) const;
@@ -178,33 +174,26 @@ class LocalFileStorage {
 
  private:
   friend class Batch;
-  struct Space;
   using Failure = std::exception_ptr;
 
   explicit LocalFileStorage(std::shared_ptr<const Space> space);
 
-  bool readStored(std::string_view key, std::string& bytes) const;
-  void writeStored(std::string_view key, std::string_view bytes);
-  std::future<void> writeStoredAsync(std::string_view key, std::string_view bytes);
-  /// Calls `change` with what is stored (null when absent) to be replaced by what it returns,
-  /// with all other writers waiting. With a callback that is called at the storage's durability,
-  /// else returns then.
-  using StoredChange = std::function<std::string_view(std::string* found)>;
-  void updateStored(std::string_view key, const StoredChange& change,
+  // `bytes` becomes what is kept: compressed, with its expiry.
+  void writeStored(std::string_view key, std::string& bytes, const SetOptions& options);
+  std::future<void> writeStoredAsync(std::string_view key, std::string& bytes,
+                                     const SetOptions& options);
+  /// Calls `change` with what is stored (null when absent) to be replaced by what it leaves in
+  /// `bytes`, with all other writers waiting. With a callback that is called at the storage's
+  /// durability, else returns then.
+  using StoredChange = std::function<void(std::string* found, std::string& bytes)>;
+  void updateStored(std::string_view key, const StoredChange& change, const SetOptions& options,
                     std::function<void(Failure)> done);
-  [[noreturn]] void throwAbsent(std::string_view key) const;
-  [[noreturn]] void throwUndecoded(std::string_view key, std::string_view bytes,
-                                   std::string_view asked, detail::Decoded how) const;
 
-  template <typename T>
-  T decoded(std::string_view key, std::string& bytes) const;
   template <typename T, typename Change>
   void updateWith(std::string_view key, Change& change, Updated<T>& updated,
-                  std::function<void(Failure)> done);
+                  const SetOptions& options, std::function<void(Failure)> done);
   template <typename Call>
   static auto ready(Call&& call) -> std::future<std::invoke_result_t<Call>>;
-
-  std::shared_ptr<const Space> space_;
 };
 
 /// Changes that become visible and durable together: nothing of it is seen before
@@ -223,7 +212,7 @@ class Batch {
   explicit Batch(const LocalFileStorage& storage);
 
   template <typename T>
-  void set(std::string_view key, const T& value);
+  void set(std::string_view key, const T& value, const SetOptions& options = {});
   void remove(std::string_view key);
   /// Removes every key of the storage, and of its sub-storages, that is there before the batch
   /// or came into it before.
@@ -237,7 +226,7 @@ class Batch {
 
  private:
   friend class LocalFileStorage;
-  void put(std::string_view key, std::string_view bytes);
+  void put(std::string_view key, std::string& bytes, const SetOptions& options);
 
   std::shared_ptr<const LocalFileStorage::Space> space_;
   Commit commit_;
@@ -245,68 +234,38 @@ class Batch {
 };
 
 template <typename T>
-void LocalFileStorage::set(std::string_view key, const T& value) {
+void LocalFileStorage::set(std::string_view key, const T& value, const SetOptions& options) {
   detail::assertStorable<detail::StoredAs<T>>();
   std::string bytes;
   detail::Stored<detail::StoredAs<T>>::encode(value, bytes);
-  writeStored(key, bytes);
-}
-
-template <typename T>
-T LocalFileStorage::decoded(std::string_view key, std::string& bytes) const {
-  T value{};
-  const detail::Decoded how = detail::Stored<T>::decode(bytes, value);
-  if (how != detail::Decoded::Ok) throwUndecoded(key, bytes, detail::Stored<T>::name, how);
-  return value;
-}
-
-template <typename T>
-T LocalFileStorage::get(std::string_view key) const {
-  detail::assertReadable<T>();
-  std::string bytes;
-  if (!readStored(key, bytes)) throwAbsent(key);
-  return decoded<T>(key, bytes);
-}
-
-template <typename T>
-std::optional<T> LocalFileStorage::find(std::string_view key) const {
-  detail::assertReadable<T>();
-  std::string bytes;
-  if (!readStored(key, bytes)) return std::nullopt;
-  return decoded<T>(key, bytes);
-}
-
-template <typename T>
-T LocalFileStorage::getOr(std::string_view key, T fallback) const {
-  std::optional<T> found = find<T>(key);
-  return found ? *std::move(found) : std::move(fallback);
+  writeStored(key, bytes, options);
 }
 
 template <typename T, typename Change>
 void LocalFileStorage::updateWith(std::string_view key, Change& change, Updated<T>& updated,
-                                  std::function<void(Failure)> done) {
+                                  const SetOptions& options, std::function<void(Failure)> done) {
   detail::assertReadable<T>();
-  std::string bytes;
   updateStored(
       key,
-      [&](std::string* found) -> std::string_view {
+      [&](std::string* found, std::string& bytes) {
         if (found != nullptr) updated.previous = decoded<T>(key, *found);
         updated.current = std::invoke(change, std::as_const(updated.previous));
         detail::Stored<T>::encode(updated.current, bytes);
-        return bytes;
       },
-      std::move(done));
+      options, std::move(done));
 }
 
 template <typename T, std::invocable<const std::optional<T>&> Change>
-Updated<T> LocalFileStorage::update(std::string_view key, Change&& change) {
+Updated<T> LocalFileStorage::update(std::string_view key, Change&& change,
+                                    const SetOptions& options) {
   Updated<T> updated{};
-  updateWith<T>(key, change, updated, nullptr);
+  updateWith<T>(key, change, updated, options, nullptr);
   return updated;
 }
 
 template <typename T, std::invocable<const std::optional<T>&> Change>
-std::future<Updated<T>> LocalFileStorage::updateAsync(std::string_view key, Change&& change) {
+std::future<Updated<T>> LocalFileStorage::updateAsync(std::string_view key, Change&& change,
+                                                      const SetOptions& options) {
   struct Pending {
     Updated<T> updated{};
     std::promise<Updated<T>> promise;
@@ -320,7 +279,7 @@ std::future<Updated<T>> LocalFileStorage::updateAsync(std::string_view key, Chan
     }
   };
   try {
-    updateWith<T>(key, change, pending->updated, done);
+    updateWith<T>(key, change, pending->updated, options, done);
   } catch (...) {
     pending->promise.set_exception(std::current_exception());
   }
@@ -344,7 +303,8 @@ auto LocalFileStorage::ready(Call&& call) -> std::future<std::invoke_result_t<Ca
 }
 
 template <typename T>
-std::future<void> LocalFileStorage::setAsync(std::string_view key, const T& value) {
+std::future<void> LocalFileStorage::setAsync(std::string_view key, const T& value,
+                                             const SetOptions& options) {
   detail::assertStorable<detail::StoredAs<T>>();
   std::string bytes;
   try {
@@ -352,7 +312,7 @@ std::future<void> LocalFileStorage::setAsync(std::string_view key, const T& valu
   } catch (...) {
     return ready([] { std::rethrow_exception(std::current_exception()); });
   }
-  return writeStoredAsync(key, bytes);
+  return writeStoredAsync(key, bytes, options);
 }
 
 template <typename T>
@@ -371,10 +331,10 @@ std::future<T> LocalFileStorage::getOrAsync(std::string_view key, T fallback) co
 }
 
 template <typename T>
-void Batch::set(std::string_view key, const T& value) {
+void Batch::set(std::string_view key, const T& value, const SetOptions& options) {
   detail::assertStorable<detail::StoredAs<T>>();
   detail::Stored<detail::StoredAs<T>>::encode(value, scratch_);
-  put(key, scratch_);
+  put(key, scratch_, options);
 }
 
 }  // namespace penstock::state

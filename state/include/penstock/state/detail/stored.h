@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +36,8 @@ enum class ValueTag : std::uint8_t {
   List = 7,    // per item: u32 length, a stored value
   Map = 8,     // per member: u32 length, the name; u32 length, a stored value. Names are unique
   Struct = 9,  // u8 envelope version (1); u16 length, the type's name; cereal's bytes
+  Expiring = 10,    // i64 ms since 1970; a stored value that does not expire
+  Compressed = 11,  // u8 method (1: zstd); u32 length of a stored value as in 1 to 9; its bytes
 };
 
 enum class Decoded : std::uint8_t {
@@ -67,6 +70,16 @@ void encodeValue(const Value& value, std::string& out);
 Decoded decodeValue(std::string_view bytes, Value& value);
 /// "int64", "struct shop::Order", "something unknown (tag 42)".
 std::string describeStored(std::string_view bytes);
+
+/// When a stored value is gone, ms since 1970; nullopt when never. A few bytes of it are enough.
+[[nodiscard]] std::optional<std::int64_t> expiryOf(std::string_view bytes) noexcept;
+inline constexpr std::size_t expiryBytes = 1 + sizeof(std::int64_t);
+/// Makes a stored value of a type (tags 1 to 9) one that takes less, if compression makes it so.
+void compress(std::string& bytes);
+/// Makes it one that is gone at that time.
+void expireAt(std::int64_t timeMs, std::string& bytes);
+/// The stored value of a type again. What cannot be decompressed is left as it is.
+void unwrap(std::string& bytes);
 
 template <typename T>
 concept Character = std::same_as<T, char> || std::same_as<T, wchar_t> || std::same_as<T, char8_t> ||
