@@ -2,7 +2,6 @@
 #include "frame.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <penstock/state/errors.h>
 #include <cstring>
@@ -21,10 +20,6 @@ std::uint64_t frameChecksum(const FrameHeader& header, std::string_view director
 }
 
 }  // namespace
-
-std::uint64_t hash64(std::string_view bytes) noexcept {
-  return XXH3_64bits(bytes.data(), bytes.size());
-}
 
 std::string JournalId::text() const { return fmt::format("{:016x}{:016x}", high, low); }
 

@@ -9,6 +9,9 @@
 #include <string_view>
 #include <vector>
 
+#define XXH_INLINE_ALL  // keys are hashed one by one; a call takes longer than their hash
+#include <xxhash.h>
+
 /// The bytes of a journal: file headers, frames, section directories. docs/formats.md is the
 /// specification; this file is its only implementation. Nothing here does I/O.
 namespace penstock::state {
@@ -108,7 +111,9 @@ inline constexpr std::uint32_t frameMagic = 0x31524650;  // "PFR1"
 inline constexpr std::size_t sectionBytesMax = 1U << 20;
 inline constexpr std::uint32_t sectionCountMax = 1U << 24;
 
-std::uint64_t hash64(std::string_view bytes) noexcept;
+inline std::uint64_t hash64(std::string_view bytes) noexcept {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
 inline constexpr std::uint64_t padded(std::uint64_t bytes) noexcept {
   return (bytes + 7) & ~std::uint64_t{7};
 }

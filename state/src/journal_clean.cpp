@@ -101,6 +101,7 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
     publishFile(temporary, finalName, *file.value);
     reader = std::make_shared<SnapshotReader>(std::move(file.value), finalName, id_, entry.file,
                                               id.value, entry.covers, entry.hash);
+    reader->makeTable();  // before anybody waits for a block of it
   } catch (...) {
     (void)files().remove(temporary);
     (void)files().remove(finalName);
@@ -509,10 +510,13 @@ void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
   if (now < retryUs_) return;
   bool due = sealedNow != sealedSeen || now - lastCleanUs_ >= retentionUs;
   for (const auto& store : stores) {
-    if (!snapshotDue(*store)) continue;
-    due = true;
     try {
-      snapshotStore(store->id());
+      if (snapshotDue(*store)) {
+        due = true;
+        snapshotStore(store->id());
+      } else {
+        store->makeTable();
+      }
     } catch (const Error&) {  // the others, and cleaning, do not wait for this one
       retryUs_ = now + retentionUs;
     }

@@ -332,6 +332,12 @@ std::shared_ptr<StoreState> JournalCore::loadStore(std::uint32_t id) {
     const auto replay = [&](const SegmentIndex& index, std::uint64_t number, FileKind kind) {
       const auto* sections = index.store(id);
       if (sections == nullptr) return;
+      std::size_t changes = 0;
+      for (const std::uint32_t section : *sections) {
+        const SectionRef& ref = index.refs()[section];
+        if (ref.sequence > snapshot.covers) changes += ref.count;
+      }
+      store->expect(changes);
       for (const std::uint32_t section : *sections) {
         if (index.refs()[section].sequence <= snapshot.covers) continue;
         FoundSection found = collectPieces(index, section);

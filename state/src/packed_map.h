@@ -36,11 +36,20 @@ class PackedMap {
   PackedMap& operator=(const PackedMap&) = delete;
   ~PackedMap();
 
-  /// `value` points into the table until the next write.
-  [[nodiscard]] Found find(std::string_view key, std::string_view& value) const noexcept;
+  /// For so many entries without growing.
+  void reserve(std::size_t entries);
+  /// `value` points into the table until the next write. `hash` is hash64(key).
+  [[nodiscard]] Found find(std::string_view key, std::uint64_t hash,
+                           std::string_view& value) const noexcept;
   /// Returns what was there before.
-  Found put(std::string_view key, std::string_view value) { return write(key, value, false); }
-  Found erase(std::string_view key) { return write(key, {}, true); }
+  Found put(std::string_view key, std::uint64_t hash, std::string_view value) {
+    return write(key, hash, value, false);
+  }
+  Found erase(std::string_view key, std::uint64_t hash) { return write(key, hash, {}, true); }
+  /// What a write of a key of that hash looks at first, and, some time later, what it looks at
+  /// then: so that many writes in a row need not wait for memory each.
+  void prefetchSlot(std::uint64_t hash) const noexcept;
+  void prefetchEntry(std::uint64_t hash) const noexcept;
 
   /// Calls visit(key, value, tombstone) for every entry, in no order.
   template <typename Visit>
@@ -63,9 +72,9 @@ class PackedMap {
   static Entry* pointer(std::uint64_t slot) noexcept {
     return reinterpret_cast<Entry*>(slot & 0xffffffffffffULL);
   }
-  Found write(std::string_view key, std::string_view value, bool tombstone);
+  Found write(std::string_view key, std::uint64_t hash, std::string_view value, bool tombstone);
   Entry* allocate(std::size_t keyBytes, std::size_t valueBytes);
-  void grow();
+  void resize(std::size_t slots);
 
   std::vector<std::uint64_t> slots_;
   std::size_t used_ = 0;

@@ -2,11 +2,11 @@
 #include "snapshot.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <penstock/state/errors.h>
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "bytes.h"
@@ -15,6 +15,8 @@
 namespace penstock::state {
 
 namespace {
+
+constexpr std::size_t entryHead = 8;  // lengths of key and value
 
 std::uint64_t blockHash(const BlockHeader& header, std::string_view body) noexcept {
   const std::uint64_t head = XXH3_64bits(&header, offsetof(BlockHeader, hash));
@@ -43,7 +45,7 @@ void SnapshotWriter::write(std::string_view bytes) {
 }
 
 void SnapshotWriter::add(std::string_view key, std::string_view value) {
-  const std::size_t need = 8 + key.size() + value.size();
+  const std::size_t need = entryHead + key.size() + value.size();
   if (!starts_.empty() && block_.size() + need > blockBytesTarget) closeBlock();
   if (starts_.empty()) firstKey_.assign(key);
   starts_.push_back(static_cast<std::uint32_t>(block_.size()));
@@ -142,6 +144,7 @@ SnapshotReader::SnapshotReader(std::unique_ptr<File> file, std::string path,
 
 SnapshotReader::~SnapshotReader() {
   for (auto& slot : blocks_) delete[] slot.load(std::memory_order_relaxed);
+  delete table_.load(std::memory_order_relaxed);
 }
 
 void SnapshotReader::damaged(std::uint64_t offset, const char* what) const {
@@ -172,6 +175,7 @@ const char* SnapshotReader::block(std::size_t number) const {
   const char* expected = nullptr;
   if (slot.compare_exchange_strong(expected, bytes.get(), std::memory_order_acq_rel)) {
     memory_.fetch_add(ref.length, std::memory_order_relaxed);
+    blocksRead_.fetch_add(1, std::memory_order_relaxed);
     return bytes.release();
   }
   return expected;  // another thread was first
@@ -183,7 +187,7 @@ std::string_view SnapshotReader::entryKey(const char* block, const BlockRef& ref
   std::memcpy(&start, block + ref.length - 4 * std::size_t{ref.count - entry}, 4);
   std::uint32_t keyBytes = 0;
   std::memcpy(&keyBytes, block + start, 4);
-  return {block + start + 8, keyBytes};
+  return {block + start + entryHead, keyBytes};
 }
 
 std::string_view SnapshotReader::entryValue(const char* block, const BlockRef& ref,
@@ -194,7 +198,7 @@ std::string_view SnapshotReader::entryValue(const char* block, const BlockRef& r
   std::uint32_t valueBytes = 0;
   std::memcpy(&keyBytes, block + start, 4);
   std::memcpy(&valueBytes, block + start + 4, 4);
-  return {block + start + 8 + keyBytes, valueBytes};
+  return {block + start + entryHead + keyBytes, valueBytes};
 }
 
 std::size_t SnapshotReader::blockFor(std::string_view key) const noexcept {
@@ -204,7 +208,64 @@ std::size_t SnapshotReader::blockFor(std::string_view key) const noexcept {
   return after == index_.begin() ? 0 : static_cast<std::size_t>(after - index_.begin()) - 1;
 }
 
-bool SnapshotReader::find(std::string_view key, std::string_view& value) const {
+bool SnapshotReader::wantsTable() const noexcept {
+  constexpr std::size_t part = 8;  // of the blocks; arbitrary
+  return table_.load(std::memory_order_relaxed) == nullptr &&
+         blocksRead_.load(std::memory_order_relaxed) * part > index_.size();
+}
+
+void SnapshotReader::makeTable() const {
+  constexpr std::uint64_t entryBytesMax = 512;  // a block of larger ones is searched as quickly
+  if (table_.load(std::memory_order_acquire) != nullptr || index_.size() >= (1ULL << 32) ||
+      footer_.indexOffset > footer_.entries * entryBytesMax) {
+    return;
+  }
+  auto table = std::make_unique<Table>(std::bit_ceil(footer_.entries * 4 / 3 + 1), 0);
+  const std::size_t mask = table->size() - 1;
+  for (std::size_t number = 0; number < index_.size(); ++number) {
+    const BlockRef& ref = index_[number];
+    const char* bytes = block(number);
+    for (std::uint32_t entry = 0; entry < ref.count; ++entry) {
+      const std::string_view key = entryKey(bytes, ref, entry);
+      const auto start = static_cast<std::size_t>(key.data() - entryHead - bytes);
+      if (start > 0xffff) return;  // no block that we write
+      const std::uint64_t hash = hash64(key);
+      std::size_t at = hash & mask;
+      while ((*table)[at] != 0) at = (at + 1) & mask;
+      (*table)[at] = (hash & 0xffff000000000000ULL) | (std::uint64_t{number} << 16) | start;
+    }
+  }
+  const Table* expected = nullptr;
+  const std::size_t size = table->size() * sizeof(std::uint64_t);
+  if (table_.compare_exchange_strong(expected, table.get(), std::memory_order_acq_rel)) {
+    memory_.fetch_add(size, std::memory_order_relaxed);
+    (void)table.release();
+  }
+}
+
+bool SnapshotReader::findInTable(const Table& table, std::string_view key, std::uint64_t hash,
+                                 std::string_view& value) const {
+  const std::size_t mask = table.size() - 1;
+  for (std::size_t at = hash & mask; table[at] != 0; at = (at + 1) & mask) {
+    const std::uint64_t slot = table[at];
+    if (((slot ^ hash) & 0xffff000000000000ULL) != 0) continue;
+    const char* entry = block((slot >> 16) & 0xffffffffU) + (slot & 0xffff);
+    std::uint32_t keyBytes = 0;
+    std::uint32_t valueBytes = 0;
+    std::memcpy(&keyBytes, entry, 4);
+    std::memcpy(&valueBytes, entry + 4, 4);
+    if (std::string_view(entry + entryHead, keyBytes) != key) continue;
+    value = {entry + entryHead + keyBytes, valueBytes};
+    return true;
+  }
+  return false;
+}
+
+bool SnapshotReader::find(std::string_view key, std::uint64_t hash,
+                          std::string_view& value) const {
+  if (const Table* table = table_.load(std::memory_order_acquire)) {
+    return findInTable(*table, key, hash, value);
+  }
   if (index_.empty()) return false;
   const std::size_t number = blockFor(key);
   const BlockRef& ref = index_[number];
@@ -225,10 +286,6 @@ bool SnapshotReader::find(std::string_view key, std::string_view& value) const {
     }
   }
   return false;
-}
-
-void SnapshotReader::verify() const {
-  for (std::size_t i = 0; i < index_.size(); ++i) (void)block(i);
 }
 
 SnapshotReader::Cursor::Cursor(const SnapshotReader& reader, std::string_view from)

@@ -12,16 +12,17 @@ const std::vector<const PackedMap::Entry*>& Layer::ordered() const {
 }
 
 StoreImage::Found StoreImage::findBelow(std::size_t layer, std::string_view key,
-                                        std::string_view& value) const {
+                                        std::uint64_t hash, std::string_view& value) const {
   while (layer > 0) {
-    const Found found = layers[--layer]->map().find(key, value);
+    const Found found = layers[--layer]->map().find(key, hash, value);
     if (found != Found::Absent) return found;
   }
-  return snapshot && snapshot->find(key, value) ? Found::Value : Found::Absent;
+  return snapshot && snapshot->find(key, hash, value) ? Found::Value : Found::Absent;
 }
 
-StoreImage::Found StoreImage::find(std::string_view key, std::string_view& value) const {
-  return findBelow(layers.size(), key, value);
+StoreImage::Found StoreImage::find(std::string_view key, std::uint64_t hash,
+                                   std::string_view& value) const {
+  return findBelow(layers.size(), key, hash, value);
 }
 
 std::uint64_t StoreImage::count() const {
@@ -29,7 +30,7 @@ std::uint64_t StoreImage::count() const {
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
     layers[layer]->map().forEach([&](std::string_view key, std::string_view, bool tombstone) {
       std::string_view value;
-      const bool below = findBelow(layer, key, value) == Found::Value;
+      const bool below = findBelow(layer, key, hash64(key), value) == Found::Value;
       if (tombstone && below) --keys;
       if (!tombstone && !below) ++keys;
     });

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "frame.h"
 #include "packed_map.h"
 #include "snapshot.h"
 
@@ -41,13 +42,17 @@ struct StoreImage {
   std::shared_ptr<const SnapshotReader> snapshot;    // may be null
 
   /// `value` points into a layer or the snapshot.
-  [[nodiscard]] Found find(std::string_view key, std::string_view& value) const;
+  [[nodiscard]] Found find(std::string_view key, std::uint64_t hash,
+                           std::string_view& value) const;
+  [[nodiscard]] Found find(std::string_view key, std::string_view& value) const {
+    return find(key, hash64(key), value);
+  }
   /// Number of keys. Looks at every entry of the layers.
   [[nodiscard]] std::uint64_t count() const;
   [[nodiscard]] std::size_t memoryBytes() const;
 
  private:
-  [[nodiscard]] Found findBelow(std::size_t layer, std::string_view key,
+  [[nodiscard]] Found findBelow(std::size_t layer, std::string_view key, std::uint64_t hash,
                                 std::string_view& value) const;
 };
 

@@ -2,6 +2,7 @@
 #include "store_state.h"
 
 #include <algorithm>
+#include <array>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -21,9 +22,9 @@ constexpr std::size_t joinedRatio = 4;
 void addTo(PackedMap& map, const PackedMap& newer) {
   newer.forEach([&](std::string_view key, std::string_view value, bool tombstone) {
     if (tombstone) {
-      map.erase(key);
+      map.erase(key, hash64(key));
     } else {
-      map.put(key, value);
+      map.put(key, hash64(key), value);
     }
   });
 }
@@ -38,16 +39,18 @@ StoreState::StoreState(StoreId id, std::string name,
   below_.snapshot = std::move(snapshot);
 }
 
-StoreState::Found StoreState::find(std::string_view key, std::string_view& value) const {
-  const Found found = overlay_->find(key, value);
-  return found != Found::Absent ? found : below_.find(key, value);
+StoreState::Found StoreState::find(std::string_view key, std::uint64_t hash,
+                                   std::string_view& value) const {
+  const Found found = overlay_->find(key, hash, value);
+  return found != Found::Absent ? found : below_.find(key, hash, value);
 }
 
 bool StoreState::get(std::string_view key, std::string& value, std::size_t bytesMax) const {
+  const std::uint64_t hash = hash64(key);
   const std::shared_lock lock(mutex_);
   checkReadable();
   std::string_view found;
-  if (find(key, found) != Found::Value) return false;
+  if (find(key, hash, found) != Found::Value) return false;
   value.assign(found.substr(0, bytesMax));
   return true;
 }
@@ -56,7 +59,7 @@ bool StoreState::contains(std::string_view key) const {
   const std::shared_lock lock(mutex_);
   checkReadable();
   std::string_view found;
-  return find(key, found) == Found::Value;
+  return find(key, hash64(key), found) == Found::Value;
 }
 
 std::uint64_t StoreState::size() const {
@@ -86,6 +89,7 @@ void StoreState::pushOverlay() const {
       return;
     }
     auto joined = std::make_unique<PackedMap>();
+    joined->reserve(upper.entries() + lower.entries());
     addTo(*joined, lower);
     addTo(*joined, upper);
     layers.pop_back();
@@ -128,54 +132,88 @@ std::vector<StoreImage> StoreState::images(std::span<const std::shared_ptr<Store
 // The frame that brings a change is on disk by now, so a snapshot that cannot be read just then
 // may cost the count (which the next asker takes again), not the change.
 
-void StoreState::put(std::string_view key, std::string_view value) {
-  const Found before = overlay_->put(key, value);
+void StoreState::put(std::string_view key, std::uint64_t hash, std::string_view value) {
+  const Found before = overlay_->put(key, hash, value);
   if (before == Found::Value || !counting_) return;
   try {
     std::string_view old;
-    if (before == Found::Tombstone || below_.find(key, old) != Found::Value) ++size_;
+    if (before == Found::Tombstone || below_.find(key, hash, old) != Found::Value) ++size_;
   } catch (const Error&) {
     counting_ = false;
   }
 }
 
-void StoreState::erase(std::string_view key) {
+void StoreState::erase(std::string_view key, std::uint64_t hash) {
   try {
     std::string_view old;
-    if (counting_ && find(key, old) == Found::Value) --size_;
+    if (counting_ && find(key, hash, old) == Found::Value) --size_;
   } catch (const Error&) {
     counting_ = false;
   }
-  overlay_->erase(key);
+  overlay_->erase(key, hash);
 }
 
 bool StoreState::apply(std::string_view changes) {
   changedBytes_ += changes.size();
-  return forEachChange(changes, [&](StoreOp op, std::string_view key, std::string_view value) {
-    switch (op) {
-      case StoreOp::Put:
-        put(key, value);
-        break;
-      case StoreOp::Erase:
-        erase(key);
-        break;
-      case StoreOp::Clear:
-        overlay_ = std::make_unique<PackedMap>();
-        below_ = {};
-        snapshotLayers_ = 0;
-        replaced_ = true;
-        size_ = 0;
-        counting_ = true;
-        break;
-      case StoreOp::ErasePrefix: {
-        pushOverlay();
-        for (ImageCursor at(below_, key); at.valid() && at.key().starts_with(key); at.next()) {
-          erase(at.key());
-        }
-        break;
-      }
+  // Puts and erases go through a queue, so that memory is fetched for some while others are made.
+  struct Queued {
+    std::uint64_t hash;
+    std::string_view key;
+    std::string_view value;
+    bool erase;
+  };
+  constexpr std::size_t depth = 16;  // a power of two; more does not help
+  std::array<Queued, depth> queue;
+  std::size_t in = 0;
+  std::size_t out = 0;
+  const auto makeOne = [&] {
+    const Queued& change = queue[out++ % depth];
+    if (change.erase) {
+      erase(change.key, change.hash);
+    } else {
+      put(change.key, change.hash, change.value);
     }
-  });
+  };
+  const auto makeAll = [&] {
+    while (out < in) makeOne();
+  };
+  const auto add = [&](std::string_view key, std::string_view value, bool isErase) {
+    if (in - out == depth) makeOne();
+    const std::uint64_t hash = hash64(key);
+    overlay_->prefetchSlot(hash);
+    if (in - out >= depth / 2) overlay_->prefetchEntry(queue[(in - depth / 2) % depth].hash);
+    queue[in++ % depth] = {hash, key, value, isErase};
+  };
+  const bool understood =
+      forEachChange(changes, [&](StoreOp op, std::string_view key, std::string_view value) {
+        switch (op) {
+          case StoreOp::Put:
+            add(key, value, false);
+            break;
+          case StoreOp::Erase:
+            add(key, {}, true);
+            break;
+          case StoreOp::Clear:
+            in = out = 0;
+            overlay_ = std::make_unique<PackedMap>();
+            below_ = {};
+            snapshotLayers_ = 0;
+            replaced_ = true;
+            size_ = 0;
+            counting_ = true;
+            break;
+          case StoreOp::ErasePrefix: {
+            makeAll();
+            pushOverlay();
+            for (ImageCursor at(below_, key); at.valid() && at.key().starts_with(key); at.next()) {
+              erase(at.key(), hash64(at.key()));
+            }
+            break;
+          }
+        }
+      });
+  makeAll();
+  return understood;
 }
 
 void StoreState::replaceWith(StoreState&& fresh) {
@@ -210,7 +248,9 @@ std::optional<StoreImage> StoreState::beginSnapshot() {
   const std::unique_lock lock(mutex_);
   checkReadable();  // a snapshot would make what is missing look like all there is
   if (snapshotting_) return std::nullopt;
+  const std::size_t changes = overlay_->entries();
   pushOverlay();
+  overlay_->reserve(changes / 2);  // it grows as the one before did
   snapshotting_ = true;
   snapshotLayers_ = below_.layers.size();
   replaced_ = false;
@@ -251,6 +291,15 @@ std::uint64_t StoreState::changedBytes() const {
 std::size_t StoreState::layers() const {
   const std::shared_lock lock(mutex_);
   return below_.layers.size();
+}
+
+void StoreState::makeTable() const {
+  std::shared_ptr<const SnapshotReader> snapshot;
+  {
+    const std::shared_lock lock(mutex_);
+    snapshot = below_.snapshot;
+  }
+  if (snapshot && snapshot->wantsTable()) snapshot->makeTable();
 }
 
 std::size_t StoreState::memoryBytes() const {

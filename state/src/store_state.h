@@ -62,6 +62,8 @@ class StoreState {
   /// Applies a store section. False when its bytes are not changes.
   /// REQUIRES: it is locked, see Together.
   [[nodiscard]] bool apply(std::string_view changes);
+  /// So many changes will be applied.
+  void expect(std::size_t changes) { overlay_->reserve(overlay_->entries() + changes); }
 
   /// Takes the content of `fresh`, as read in anew; a snapshot in the making comes to nothing.
   void replaceWith(StoreState&& fresh);
@@ -83,6 +85,8 @@ class StoreState {
   [[nodiscard]] std::uint64_t covers() const;
   [[nodiscard]] std::uint64_t changedBytes() const;  // of changes since the last snapshot
   [[nodiscard]] std::size_t layers() const;
+  /// What makes reads quick when there are many: not to be called by who is in a hurry.
+  void makeTable() const;
   [[nodiscard]] std::size_t memoryBytes() const;
 
  private:
@@ -90,11 +94,12 @@ class StoreState {
   void checkReadable() const {
     if (damage_) std::rethrow_exception(damage_);
   }
-  [[nodiscard]] Found find(std::string_view key, std::string_view& value) const;
+  [[nodiscard]] Found find(std::string_view key, std::uint64_t hash,
+                           std::string_view& value) const;
   void pushOverlay() const;
   [[nodiscard]] StoreImage imageLocked() const;
-  void put(std::string_view key, std::string_view value);
-  void erase(std::string_view key);
+  void put(std::string_view key, std::uint64_t hash, std::string_view value);
+  void erase(std::string_view key, std::uint64_t hash);
 
   const StoreId id_;
   const std::string name_;
