@@ -179,6 +179,10 @@ void StorageReader::throwUndecoded(std::string_view key, std::string_view bytes,
   std::string_view remark;
   if (how == detail::Decoded::OutOfRange) remark = ", which its value does not fit";
   if (how == detail::Decoded::Unreadable) remark = "; its bytes are not of the form expected";
+  if (how == detail::Decoded::Newer) {
+    remark = "; it, or a struct in it, was stored by a newer version of the type than this program "
+             "knows (CEREAL_CLASS_VERSION)";
+  }
   throw TypeMismatch(fmt::format("key {} of {} ({}) holds {}, but was read as {}{}", shownKey(key),
                                  directory(), space_->storeName, detail::describeStored(bytes),
                                  asked, remark));

@@ -55,8 +55,39 @@ struct Versioned {
   }
 };
 
+struct GrownBefore {
+  static constexpr std::string_view storedName = "shop::Grown";
+  int count = 0;
+  template <typename Archive>
+  void serialize(Archive& archive, std::uint32_t) {
+    archive(count);
+  }
+};
+
+struct Grown {
+  int count = 0;
+  std::string note = "none";
+  template <typename Archive>
+  void serialize(Archive& archive, std::uint32_t version) {
+    archive(count);
+    if (version >= 2) archive(note);
+  }
+};
+
+template <typename Item>
+struct HolderOf {
+  static constexpr std::string_view storedName = "shop::HolderOf";
+  std::vector<Item> items;
+  template <typename Archive>
+  void serialize(Archive& archive) {
+    archive(cereal::make_nvp("items", items));
+  }
+};
+
 }  // namespace shop
 CEREAL_CLASS_VERSION(shop::Versioned, 3)
+CEREAL_CLASS_VERSION(shop::GrownBefore, 1)
+CEREAL_CLASS_VERSION(shop::Grown, 2)
 
 namespace penstock::state::detail {
 namespace {
@@ -237,6 +268,25 @@ TEST(CerealCodec, RoundTripsStructs) {
   shop::Versioned versioned{1};
   EXPECT_EQ(decode(encoded(shop::Versioned{2}), versioned), Decoded::Ok);
   EXPECT_EQ(versioned.version, 302);
+}
+
+// What another version of the program calls by the same name.
+TEST(CerealCodec, OlderVersionsAreReadAndNewerOnesRefused) {
+  shop::Grown grown;
+  EXPECT_EQ(decode(encoded(shop::GrownBefore{7}), grown), Decoded::Ok);
+  EXPECT_EQ(grown.count, 7);
+  EXPECT_EQ(grown.note, "none");
+  shop::GrownBefore before;
+  EXPECT_EQ(decode(encoded(shop::Grown{8, "new"}), before), Decoded::Newer);
+
+  shop::HolderOf<shop::Grown> holder;
+  const shop::HolderOf<shop::GrownBefore> old{{{1}, {2}}};
+  EXPECT_EQ(decode(encoded(old), holder), Decoded::Ok);
+  ASSERT_EQ(holder.items.size(), 2U);
+  EXPECT_EQ(holder.items[1].count, 2);
+  EXPECT_EQ(holder.items[1].note, "none");
+  shop::HolderOf<shop::GrownBefore> tooOld;
+  EXPECT_EQ(decode(encoded(holder), tooOld), Decoded::Newer);
 }
 
 // The name's length reaches beyond the end, and what is there is the name.

@@ -31,8 +31,14 @@
 /// is what the compiler calls the type ("shop::Order"; types of unnamed namespaces and templates
 /// are called differently by different compilers); a struct that was renamed, or that is to keep
 /// its data under another compiler, says `static constexpr std::string_view storedName = "...";`.
-/// Members that come and go: CEREAL_CLASS_VERSION, as cereal documents it. Read with other
-/// members than it was stored with it is a TypeMismatch, as far as the bytes tell.
+///
+/// A struct whose members come and go has a version: CEREAL_CLASS_VERSION(shop::Order, 2) and
+/// `serialize(Archive&, std::uint32_t version)`, which reads what that version had and leaves
+/// what came later at its default. Every older version is read, whichever wrote it; a newer one
+/// than the program knows is refused by a TypeMismatch that says so, nested or not. The first
+/// version has to be a versioned one (0) for that: give a struct its version before it is first
+/// stored. Without versions, read with other members than it was stored with it is a
+/// TypeMismatch, as far as the bytes tell.
 namespace penstock::state {
 namespace detail {
 
@@ -50,6 +56,11 @@ class StructWriter : public cereal::OutputArchive<StructWriter, cereal::AllowEmp
 
  private:
   std::string& out_;
+};
+
+/// Of a struct in the bytes: a version that this program does not know.
+struct NewerVersion : cereal::Exception {
+  NewerVersion() : Exception("stored by a newer version of the type") {}
 };
 
 /// Reads a struct's members from bytes; a cereal::Exception when they don't fit.
@@ -70,9 +81,28 @@ class StructReader : public cereal::InputArchive<StructReader, cereal::AllowEmpt
   }
   [[nodiscard]] bool atEnd() const noexcept { return rest_.empty(); }
 
+  /// The versioned type that comes next; its version is read before its members.
+  void versionKnown(std::uint32_t version) noexcept { versionKnown_ = version; }
+  void checkVersion(std::uint32_t version) const {
+    if (version > versionKnown_) throw NewerVersion();
+  }
+
  private:
   std::string_view rest_;
+  std::uint32_t versionKnown_ = 0;
 };
+
+template <typename T>
+concept Versioned = cereal::traits::has_member_versioned_serialize<T, StructReader>::value ||
+                    cereal::traits::has_non_member_versioned_serialize<T, StructReader>::value ||
+                    cereal::traits::has_member_versioned_load<T, StructReader>::value ||
+                    cereal::traits::has_non_member_versioned_load<T, StructReader>::value;
+
+// cereal calls it before it reads a T; found by the archive's namespace.
+template <Versioned T>
+void prologue(StructReader& archive, const T&) {
+  archive.versionKnown(cereal::detail::Version<T>::version);
+}
 
 template <typename T>
   requires std::is_arithmetic_v<T>
@@ -93,10 +123,17 @@ void CEREAL_LOAD_FUNCTION_NAME(StructReader& archive, T& value) {
   }
 }
 
-template <typename Archive, typename T>
-  requires std::same_as<Archive, StructWriter> || std::same_as<Archive, StructReader>
-void CEREAL_SERIALIZE_FUNCTION_NAME(Archive& archive, cereal::NameValuePair<T>& pair) {
+template <typename T>
+void CEREAL_SERIALIZE_FUNCTION_NAME(StructWriter& archive, cereal::NameValuePair<T>& pair) {
   archive(pair.value);
+}
+template <typename T>
+void CEREAL_SERIALIZE_FUNCTION_NAME(StructReader& archive, cereal::NameValuePair<T>& pair) {
+  archive(pair.value);
+  if constexpr (std::same_as<T, std::uint32_t&>) {
+    constexpr std::string_view ofCereal = "cereal_class_version";
+    if (pair.name == ofCereal) archive.checkVersion(pair.value);
+  }
 }
 
 template <typename T>
@@ -174,6 +211,8 @@ struct Stored<T> {
       StructReader archive(rest);
       archive(value);
       return archive.atEnd() ? Decoded::Ok : Decoded::Unreadable;
+    } catch (const NewerVersion&) {
+      return Decoded::Newer;
     } catch (const cereal::Exception&) {
       return Decoded::Unreadable;
     } catch (const std::length_error&) {  // of a container that is to hold what is not there

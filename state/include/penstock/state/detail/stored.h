@@ -45,6 +45,7 @@ enum class Decoded : std::uint8_t {
   OtherType,   // stored as something else
   OutOfRange,  // the right kind of number, but it does not fit the type asked for
   Unreadable,  // the right tag, but the payload is none of it
+  Newer,       // a struct, or one in it, of a version that this program does not know
 };
 
 template <ValueTag tag, typename T>
