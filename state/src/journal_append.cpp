@@ -276,7 +276,9 @@ CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t b
           fmt::format("{}: store {} was removed or never declared", directory_, section.id));
     }
     for (const auto& chunk : section.chunks) {
-      for (std::size_t begin = chunk.begin; begin < chunk.end; begin += sectionBytesMax) {
+      // Once at least: records may be without bytes.
+      for (std::size_t begin = chunk.begin; begin == chunk.begin || begin < chunk.end;
+           begin += sectionBytesMax) {
         const std::size_t end = std::min(chunk.end, begin + sectionBytesMax);
         const std::string_view body = std::string_view(section.bytes).substr(begin, end - begin);
         SectionEntry entry{};

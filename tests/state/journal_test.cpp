@@ -496,6 +496,33 @@ TEST_F(JournalTest, ReadersOfAnotherProcessFindWhatTheySeeTheEndOf) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+TEST_F(JournalTest, RecordsWithoutBytesAreRecords) {
+  for (const std::uint64_t blobBytes : {std::uint64_t{1} << 20, std::uint64_t{1}}) {
+    JournalOptions options;
+    options.blobBytes = blobBytes;
+    const std::string name = "l" + std::to_string(blobBytes);
+    {
+      auto journal = Journal::open(directory_, options);
+      const LogId log = journal->declareLog(name);
+      Commit commit;
+      for (int i = 0; i < 3; ++i) {
+        (void)commit.recordBuffer(log);
+        commit.recordAdded(log, i);
+      }
+      commit.put(journal->declareStore("s"), "k", "beside them");
+      (void)journal->commit(commit);
+      EXPECT_EQ(journal->log(log).end, 3U);
+    }
+    auto journal = Journal::open(directory_, options);
+    LogReader reader(journal, journal->findLog(name).value(), 0);
+    LogChunk chunk;
+    ASSERT_TRUE(reader.next(chunk, ReadLimit::Synced));
+    EXPECT_EQ(chunk.count, 3U);
+    EXPECT_TRUE(chunk.bytes.empty());
+    EXPECT_FALSE(reader.next(chunk, ReadLimit::Synced));
+  }
+}
+
 TEST_F(JournalTest, ARecordWhoseEncodingFailedLeavesNothing) {
   auto journal = Journal::open(directory_);
   const LogId log = journal->declareLog("l");
