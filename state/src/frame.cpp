@@ -84,7 +84,7 @@ FileHeader readFileHeader(std::string_view bytes, const std::string& path, FileK
 }
 
 void checkFileHeader(std::string_view bytes, const std::string& path, FileKind kind,
-                     const JournalId& journal, std::uint64_t number) {
+                     const JournalId& journal, std::uint64_t number, std::uint64_t storeId) {
   const FileHeader header = readFileHeader(bytes, path, kind);
   if (header.journalLow != journal.low || header.journalHigh != journal.high ||
       header.number != number) {
@@ -92,6 +92,11 @@ void checkFileHeader(std::string_view bytes, const std::string& path, FileKind k
                      path +
                          ": belongs to another journal or place; it was copied or "
                          "renamed from elsewhere");
+  }
+  if (kind == FileKind::Snapshot && header.storeId != storeId) {
+    throw Corruption(path, 64,
+                     fmt::format("{}: is a snapshot of store {}, expected store {}", path,
+                                 header.storeId, storeId));
   }
 }
 
@@ -123,6 +128,27 @@ FrameCheck parseFrame(std::string_view bytes, const FramePlace& place, FrameView
   }
   out.bodyOffset = place.fileOffset + sizeof(header) + directoryBytes;
   return FrameCheck::Valid;
+}
+
+bool understood(const FrameView& frame) noexcept {
+  const FrameKind kind = frame.header.kind;
+  if (kind < FrameKind::Commit || kind > FrameKind::Close) return false;
+  const bool mark = kind == FrameKind::Mark || kind == FrameKind::Close;
+  if (mark && !frame.sections.empty()) return false;
+  const SectionEntry* before = nullptr;  // says that the next entry goes on with its section
+  for (const SectionEntry& entry : frame.sections) {
+    if (entry.kind < SectionKind::Store || entry.kind > SectionKind::Catalog) return false;
+    if ((entry.flags & ~(sectionMore | sectionExternal)) != 0) return false;
+    const bool external = (entry.flags & sectionExternal) != 0;
+    // Recovery does not read blobs.
+    if (external && (entry.kind == SectionKind::Catalog || frame.header.blob == 0)) return false;
+    if (before != nullptr && (before->kind != entry.kind || before->id != entry.id ||
+                              ((before->flags ^ entry.flags) & sectionExternal) != 0)) {
+      return false;
+    }
+    before = (entry.flags & sectionMore) != 0 ? &entry : nullptr;
+  }
+  return before == nullptr;
 }
 
 void encodeFrame(FrameHeader& header, std::span<const SectionEntry> sections, std::string& out) {

@@ -123,9 +123,9 @@ FileHeader makeFileHeader(FileKind kind, const JournalId& journal, std::uint64_t
                           std::uint64_t firstSequence);
 /// Throws FormatTooNew, or Corruption naming `path`. `bytes` may be shorter than a header.
 FileHeader readFileHeader(std::string_view bytes, const std::string& path, FileKind kind);
-/// The same, and the header must be that of this journal and number.
+/// The same, and the header must be that of this journal, number and (of a snapshot) store.
 void checkFileHeader(std::string_view bytes, const std::string& path, FileKind kind,
-                     const JournalId& journal, std::uint64_t number);
+                     const JournalId& journal, std::uint64_t number, std::uint64_t storeId = 0);
 
 /// A frame's header and directory as found in memory.
 struct FrameView {
@@ -147,6 +147,10 @@ enum class FrameCheck : std::uint8_t { Valid, Incomplete, Invalid };
 /// the sections' hashes, nor sequence and chain, which only the caller knows. Incomplete: the
 /// bytes given end before the frame's directory does.
 FrameCheck parseFrame(std::string_view bytes, const FramePlace& place, FrameView& out);
+
+/// Whether a valid frame has nothing in it that this version does not know: kinds, flags, pieces
+/// that do not belong together.
+[[nodiscard]] bool understood(const FrameView& frame) noexcept;
 
 /// Fills in header and directory bytes of a frame in front of its sections.
 /// `header` needs everything but magic, frameBytes, sectionCount, checksum.

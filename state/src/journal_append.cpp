@@ -404,6 +404,7 @@ void JournalCore::publish() {
 
 void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string_view> bodies,
                              File* file, const std::string& filePathName) {
+  if (!understood(frame)) throwNotUnderstood(frame);
   // All of it is read before any of it is applied: a read may fail.
   std::vector<std::unique_ptr<std::string>> owned;
   const auto own = [&](std::size_t bytes) -> std::string& {

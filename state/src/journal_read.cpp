@@ -89,7 +89,7 @@ SegmentIndex JournalCore::rebuildIndex(const SealedFile& sealed, File& file,
     }
     if (header.magic != frameMagic ||
         parseFrame(bytes, {id_, sealed.number, at}, frame) != FrameCheck::Valid ||
-        frame.header.sequence != sequence ||
+        !understood(frame) || frame.header.sequence != sequence ||
         (sequence != sealed.firstSequence && frame.header.previousChecksum != chain)) {
       throw Corruption(name, at,
                        fmt::format("{}: the frame at offset {} (sequence {}) of a sealed segment "

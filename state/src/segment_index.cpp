@@ -112,6 +112,7 @@ std::optional<SegmentIndex> SegmentIndex::decodeFooter(std::string_view bytes,
     std::memcpy(&ref, entries.data() + i * sizeof(ref), sizeof(ref));
     index.add(ref);
   }
+  if (!index.refs_.empty() && (index.refs_.back().flags & sectionMore) != 0) return std::nullopt;
   return index;
 }
 

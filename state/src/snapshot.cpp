@@ -100,7 +100,8 @@ SnapshotReader::SnapshotReader(std::unique_ptr<File> file, std::string path,
   std::array<char, sizeof(FileHeader)> head{};
   const auto headRead = file_->read(0, std::as_writable_bytes(std::span(head)));
   throwUnlessOk(headRead, "reading", path_);
-  checkFileHeader({head.data(), headRead.value}, path_, FileKind::Snapshot, journal, number);
+  checkFileHeader({head.data(), headRead.value}, path_, FileKind::Snapshot, journal, number,
+                  storeId);
   if (size.value < sizeof(FileHeader) + sizeof(SnapshotFooter)) {
     damaged(size.value, "is too short for a snapshot");
   }
