@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "append_lock.h"
 #include "io_errors.h"
@@ -234,6 +235,12 @@ void JournalCore::dropBlob(std::uint64_t blob) noexcept {
 
 CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t blob, Space space) {
   if (page().poisoned.load() != 0) throwPoisoned();
+  if (planted(Planted::PositionsOutsideBatch) && blob == 0 && content.used > 1) {
+    const std::size_t used = std::exchange(content.used, 1);
+    static_cast<void>(appendLocked(content, 0, space));
+    content.used = used;
+    content.sections[0].chunks.clear();
+  }
   if (content.kind == FrameKind::Commit && page().epochDue.load() == 1) {
     std::string changes;
     Catalog::newEpoch(changes, environment_.random->next());
@@ -703,7 +710,7 @@ void JournalCore::vouch() {
   }
   (void)tail_.file->dropCache();
   FileWindow window(*tail_.file, tail_.end, name);
-  std::uint64_t at = sizeof(FileHeader);
+  std::uint64_t at = planted(Planted::JoinerVouchesUnread) ? tail_.end : sizeof(FileHeader);
   while (at < tail_.end) {
     FrameView frame;
     if (!wholeFrameAt(window, at)) {

@@ -13,6 +13,7 @@
 #include "append_lock.h"
 #include "io_errors.h"
 #include "journal_core.h"
+#include "planted.h"
 
 namespace penstock::state {
 
@@ -48,7 +49,10 @@ void JournalCore::publishFile(const std::string& temporary, const std::string& f
     throwPoisoned();
   }
   throwUnlessOk(files().rename(temporary, finalName), "renaming", temporary);
-  if (const auto status = files().syncDirectory(directory_); !status.ok()) {
+  if (const auto status = planted(Planted::NoDirectorySyncAfterRename)
+                              ? IoStatus{}
+                              : files().syncDirectory(directory_);
+      !status.ok()) {
     poison(status.error);
     throwPoisoned();
   }
@@ -140,7 +144,7 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
   }
   store->installSnapshot(std::move(reader));
   ++counters_.snapshots;
-  syncTo(listed.sequence.value);
+  if (!planted(Planted::UnlinkedBeforeSync)) syncTo(listed.sequence.value);
   if (old != 0) (void)files().remove(filePath(old, FileKind::Snapshot));
 }
 

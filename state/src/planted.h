@@ -13,10 +13,17 @@ enum class Planted : int {
   AcknowledgedBeforeSync = 2,      // a synced commit returns at once
   FailedSyncRetried = 3,           // tried again, and believed
   NoDirectorySyncAfterCreate = 4,  // a new segment may vanish
+  NoDirectorySyncAfterRename = 5,  // so may a snapshot that a frame lists
+  UnlinkedBeforeSync = 6,          // the old file goes before the frame that lists the new one
   ChecksumNotChecked = 7,
-  TornTailNotCut = 11,     // after a failed write, the next frame goes behind what it left
-  WaiterToldSuccess = 12,  // of a group whose sync failed
-  NotMadeDurable = 15,     // recovery serves what it found without syncing it
+  OrderNotChecked = 8,           // a frame is taken whatever came before it
+  IdentityNotChecked = 9,        // files and frames of another journal pass
+  BadFrameSkipped = 10,          // recovery goes on behind it
+  TornTailNotCut = 11,           // after a failed write, the next frame goes behind what it left
+  WaiterToldSuccess = 12,        // of a group whose sync failed
+  PositionsOutsideBatch = 14,    // the first section of a commit is a frame of its own
+  NotMadeDurable = 15,           // recovery serves what it found without syncing it
+  JoinerVouchesUnread = 21,      // for what only the cache has, after a sync of others failed
 };
 
 #ifdef PENSTOCK_PLANTED_BUGS

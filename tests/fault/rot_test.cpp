@@ -202,6 +202,102 @@ TEST_P(MisplacedBlocks, AreDetectedWhereverTheyComeFrom) {
               static_cast<unsigned long long>(changes));
 }
 
+/// One journal of values of one size, closed: `mark` is in every value, so that what was written
+/// elsewhere is seen.
+class Marked {
+ public:
+  explicit Marked(std::uint64_t seed) : machine_(std::make_unique<SimFs>(seed)) {}
+  Marked(const Marked& before, std::uint64_t seed) : machine_(before.machine_->clone(seed)) {}
+
+  void write(char mark, int commits) {
+    state::JournalOptions options = smallJournal();
+    options.blobBytes = 1 << 20;
+    const auto process = machine_->startProcess();
+    auto journal = state::Journal::open("/state", options, process->environment());
+    const state::StoreId store = journal->declareStore("marks");
+    for (int i = 0; i < commits; ++i) {
+      state::Commit commit;
+      commit.put(store, std::to_string(1000 + written_++), std::string(200, mark));
+      static_cast<void>(journal->commit(commit));
+    }
+    journal.reset();
+    process->kill();
+  }
+
+  [[nodiscard]] const SimFs& machine() const { return *machine_; }
+  /// Of a copy with `path` replaced: the marks that are read, in order of the commits; empty when
+  /// refused as Corruption.
+  [[nodiscard]] std::string marksWith(const std::string& path,
+                                      const std::vector<std::byte>& bytes) const {
+    const auto copy = machine_->clone(1);
+    copy->setImage(path, bytes);
+    Opened opened = openAndRead(*copy, "/state", smallJournal());
+    std::string marks;
+    for (const auto& [key, value] : opened.content.stores["marks"]) marks.push_back(value[0]);
+    if (!opened.problem.empty() && !opened.corruption) marks = "? " + opened.problem;
+    opened.kill();
+    return opened.corruption ? "" : marks;
+  }
+
+ private:
+  std::unique_ptr<SimFs> machine_;
+  int written_ = 0;
+};
+
+/// A directory and its copy go on by themselves: same journal, sequences, places and sizes. Only
+/// the chain of checksums tells their frames apart.
+TEST(FramesOfAnotherHistory, AreNotReadOn) {
+  Violations violations("row 8, histories");
+  Marked before(firstSeed());
+  before.write('0', 5);
+  Marked one(before, firstSeed() + 1);
+  Marked other(before, firstSeed() + 2);
+  one.write('1', 20);
+  other.write('2', 20);
+  const std::string path = "/state/segment-0000000001.log";
+  const auto image = one.machine().image(path);
+  const auto stranger = other.machine().image(path);
+  ASSERT_EQ(image.size(), stranger.size());
+  const auto differs = std::mismatch(image.begin(), image.end(), stranger.begin()).first;
+  for (auto at = static_cast<std::size_t>(differs - image.begin()) / 8 * 8; at < image.size();
+       at += 8) {
+    std::uint32_t magic = 0;
+    if (at + sizeof magic <= image.size()) std::memcpy(&magic, image.data() + at, sizeof magic);
+    if (magic != state::frameMagic) continue;
+    violations.state();
+    auto spliced = image;
+    std::copy(stranger.begin() + static_cast<std::ptrdiff_t>(at), stranger.end(),
+              spliced.begin() + static_cast<std::ptrdiff_t>(at));
+    const std::string marks = one.marksWith(path, spliced);
+    if (marks.find('2') != std::string::npos) {
+      violations.add("other history from offset " + std::to_string(at), "read: " + marks);
+    }
+  }
+  EXPECT_GT(violations.states(), 15U);
+}
+
+/// The same program in another directory: the same files, sequences, places and sizes. Only the
+/// journal's id tells them apart.
+TEST(FilesOfATwin, AreRefused) {
+  Violations violations("row 8, twins");
+  Marked one(firstSeed());
+  Marked twin(firstSeed() + 1);
+  one.write('1', 150);
+  twin.write('2', 150);
+  const std::string right(150, '1');
+  int sealed = 0;
+  for (const std::string& path : one.machine().files()) {
+    const auto image = one.machine().image(path);
+    const auto stranger = twin.machine().image(path);
+    if (path.find("/segment-") == std::string::npos || stranger.empty()) continue;
+    violations.state();
+    ++sealed;
+    const std::string marks = one.marksWith(path, stranger);
+    if (!marks.empty() && marks != right) violations.add(path + " of a twin", "read: " + marks);
+  }
+  EXPECT_GT(sealed, 1);
+}
+
 INSTANTIATE_TEST_SUITE_P(Grains, MisplacedBlocks, ::testing::Values(512, 4096),
                          [](const auto& named) { return std::to_string(named.param); });
 

@@ -17,6 +17,7 @@ namespace {
 
 using testsupport::Damage;
 using testsupport::kAllDamages;
+using testsupport::SimCall;
 using testsupport::SimFs;
 using testsupport::SimRandom;
 
@@ -221,6 +222,52 @@ TEST(SharedJournal, SurvivesKillsOfAnyMemberAtAnyOperation) {
   }
   std::printf("shared: %d kills, %llu commits\n", kills, static_cast<unsigned long long>(commits));
   EXPECT_GT(kills, static_cast<int>(runs));
+}
+
+TEST(SharedFailedSync, OfOneThatDiedOfItIsNotVouchedForByALateJoiner) {
+  state::JournalOptions options = smallJournal();
+  options.sharing = state::Sharing::Shared;
+  for (const Damage damage : kAllDamages) {
+    SimFs machine(firstSeed());
+    const auto open = [&](Member& member) {
+      member.process = machine.startProcess();
+      member.journal = state::Journal::open(kDirectory, options, member.process->environment());
+    };
+    const auto put = [](Member& member, const std::string& key, state::Durability durability) {
+      state::Commit commit;
+      commit.put(member.journal->declareStore("counts"), key, "1");
+      static_cast<void>(member.journal->commit(commit, durability));
+    };
+    Member first;
+    open(first);
+    put(first, "before", state::Durability::Synced);
+    Member idle;  // so that nobody who comes later recovers
+    open(idle);
+    put(first, "unsynced", state::Durability::Buffered);
+    machine.fail({SimCall::Sync, 1, EIO, false, ""});
+    machine.onOperation([&](const SimFs::Operation& operation) {
+      if (operation.call == SimCall::Sync) first.process->kill();
+    });
+    EXPECT_THROW(first.journal->flush(), Error);
+    machine.onOperation(nullptr);
+    ASSERT_EQ(machine.faultsHit(), 1U);
+    bool acknowledged = false;
+    Member late;
+    try {
+      open(late);
+      put(late, "late", state::Durability::Synced);
+      acknowledged = true;
+    } catch (const Error&) {  // refused: what may be lost was not built upon
+    }
+    machine.crash(firstSeed(), damage);
+    Opened opened = openAndRead(machine, kDirectory, options);
+    EXPECT_EQ(opened.problem, "") << nameOf(damage);
+    EXPECT_EQ(opened.content.stores["counts"].count("before"), 1U) << nameOf(damage);
+    if (acknowledged) {
+      EXPECT_EQ(opened.content.stores["counts"].count("late"), 1U) << nameOf(damage);
+    }
+    opened.kill();
+  }
 }
 
 }  // namespace

@@ -258,7 +258,10 @@ class SimFile final : public File {
     const std::lock_guard guard(machine_.mutex_);
     const int error = machine_.enter(*process_, SimCall::Sync, path_);
     if (error != 0 && (!process_->alive_ || machine_.crashed_)) return {error};
-    if (const int off = machine_.operate(*process_, SimCall::Sync, path_)) return {off};
+    if (const int off = machine_.operate(*process_, SimCall::Sync, path_)) {
+      if (error != 0 && !machine_.crashed_) inode_->changes.clear();  // killed, it told nobody
+      return {off};
+    }
     if (error == 0) {
       for (const SimFs::DataChange& change : inode_->changes) change.apply(inode_->disk);
     }
