@@ -23,6 +23,10 @@ set(forks
     "state: StateDirectory.AProcessWithoutPermissionIsToldWhichAndWhatToDo"
     "state: StateDirectory.AProcessThatMayNotReadOrWriteAFileIsToldWhich"
     "state: StateDirectory.ASecondProcessOfTheOtherSharingModeIsRefusedByNameOfTheHolder"
+    "fault: TwoOwners.OfAllThatRaceOneWinsAndTheOthersAreToldWho"
+    "fault: TwoOwners.AKillFreesTheLockAtOnce"
+    "fault: TwoOwners.EveryUseAfterAForkIsRefusedAndTheChildHoldsNoLock"
+    "fault: TwoOwners.AReadOnlyDirectoryIsRefusedClearlyAndNotChanged"
     "fault: Sharing/KillLoop.LosesNothingAndLeavesNoHoles/Threads"
     "fault: Sharing/KillLoop.LosesNothingAndLeavesNoHoles/Processes")
 

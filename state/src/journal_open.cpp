@@ -14,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
@@ -74,6 +75,23 @@ std::optional<std::uint64_t> numberIn(const std::string& name, std::string_view 
   } catch (const std::exception&) {
     return std::nullopt;
   }
+}
+
+std::string hostName() {
+  std::array<char, 256> host{};
+  (void)::gethostname(host.data(), host.size() - 1);
+  return host.data();
+}
+
+/// Whether PRESENCE does not name who holds it: that one has not written it yet, and what stands
+/// there is nothing, or a process of before that was killed. Of those that share, any may be gone.
+bool unnamed(const std::string& holder) {
+  long pid = 0;
+  std::array<char, 256> host{};
+  if (holder.empty()) return true;
+  if (holder.find("(exclusive)") == std::string::npos) return false;
+  return std::sscanf(holder.c_str(), "pid %ld on %255s", &pid, host.data()) == 2 &&
+         hostName() == host.data() && ::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH;
 }
 
 constexpr std::string_view segmentSuffix = ".log";
@@ -183,9 +201,7 @@ void JournalCore::refuseForeignFiles() {
 }
 
 void JournalCore::writePresence(const char* mode) {
-  std::array<char, 256> host{};
-  (void)::gethostname(host.data(), host.size() - 1);
-  const std::string text = fmt::format("pid {} on {} ({})\n", ::getpid(), host.data(), mode);
+  const std::string text = fmt::format("pid {} on {} ({})\n", ::getpid(), hostName(), mode);
   (void)presence_->truncate(0);
   const std::array<std::span<const std::byte>, 1> pieces{asBytes(text)};
   (void)presence_->write(0, pieces);  // for people; the lock is what counts
@@ -262,6 +278,10 @@ void JournalCore::lockPresence() {
       continue;
     }
     const std::string holder = readSmall(*presence_);
+    if (!shared() && unnamed(holder) && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      continue;
+    }
     if (!shared() || heldExclusively(holder, exclusiveSeen)) {
       throw OwnedElsewhere(fmt::format(
           "{}: is in use by {}; end that process, or open the directory as shared in both",
@@ -851,6 +871,7 @@ void JournalCore::close() noexcept {
       if (shared()) page().bootHash.store(0);
       writeMark(FrameKind::Close);
       syncTo(written());
+      (void)presence_->truncate(0);  // the next holder is not taken for this process
     }
   } catch (...) {
     // What a failed close leaves is what a crash leaves: the next open recovers it.
