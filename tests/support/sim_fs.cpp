@@ -1001,6 +1001,7 @@ IoResult<std::shared_ptr<SharedPage>> SimProcess::mapShared(const std::string& p
   if (place.error != 0) return {nullptr, place.error};
   if (place.inode && place.inode->directory) return {nullptr, EISDIR};
   if (!place.inode) {
+    if (machine_.usedBytes() + SharedPage::kSize > machine_.capacity_) return {nullptr, ENOSPC};
     if (const int off = machine_.operate(*this, SimCall::MapShared, path)) return {nullptr, off};
     place.inode = machine_.create(place, false);
   }
