@@ -15,10 +15,12 @@ namespace penstock::state {
 
 /// Changes of a store that no longer change.
 ///
-/// Threads: immutable after construction.
+/// Threads: immutable once it has its map.
 class Layer {
  public:
-  explicit Layer(std::unique_ptr<const PackedMap> map) : map_(std::move(map)) {}
+  /// Has no map yet, so that taking one needs no memory.
+  Layer() = default;
+  void take(std::unique_ptr<const PackedMap> map) noexcept { map_ = std::move(map); }
   [[nodiscard]] const PackedMap& map() const noexcept { return *map_; }
   /// In order of keys; sorted when first asked for.
   [[nodiscard]] const std::vector<const PackedMap::Entry*>& ordered() const;

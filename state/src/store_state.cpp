@@ -76,11 +76,16 @@ std::uint64_t StoreState::size() const {
   return size_;
 }
 
+// All memory is taken before anything is moved: a change that is lost here is lost for good once a
+// snapshot is made without it.
 void StoreState::pushOverlay() const {
   if (overlay_->entries() == 0) return;
-  auto empty = std::make_unique<PackedMap>();
   auto& layers = below_.layers;
-  layers.push_back(std::make_shared<Layer>(std::exchange(overlay_, std::move(empty))));
+  auto empty = std::make_unique<PackedMap>();
+  auto pushed = std::make_shared<Layer>();
+  layers.reserve(layers.size() + 1);
+  pushed->take(std::exchange(overlay_, std::move(empty)));
+  layers.push_back(std::move(pushed));
   while (layers.size() >= snapshotLayers_ + 2) {
     const PackedMap& upper = layers.back()->map();
     const PackedMap& lower = layers[layers.size() - 2]->map();
@@ -92,8 +97,10 @@ void StoreState::pushOverlay() const {
     joined->reserve(upper.entries() + lower.entries());
     addTo(*joined, lower);
     addTo(*joined, upper);
+    auto layer = std::make_shared<Layer>();
+    layer->take(std::move(joined));
     layers.pop_back();
-    layers.back() = std::make_shared<Layer>(std::move(joined));
+    layers.back() = std::move(layer);
   }
 }
 
@@ -251,11 +258,12 @@ std::optional<StoreImage> StoreState::beginSnapshot() {
   const std::size_t changes = overlay_->entries();
   pushOverlay();
   overlay_->reserve(changes / 2);  // it grows as the one before did
+  StoreImage image = below_;
   snapshotting_ = true;
   snapshotLayers_ = below_.layers.size();
   replaced_ = false;
   snapshotBytes_ = std::exchange(changedBytes_, 0);
-  return below_;
+  return image;
 }
 
 void StoreState::installSnapshot(std::shared_ptr<const SnapshotReader> snapshot) {
