@@ -32,12 +32,13 @@ class Engines {
 
   static Engines& instance() {
     static auto* engines = [] {
+      auto made = std::make_unique<Engines>();  // before handlers that cannot be taken away again
       // So that a child that forks off while another thread is in here can open directories.
       if (::pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
                            [] { instance().mutex_.unlock(); }) != 0) {
         throw std::bad_alloc();
       }
-      return new Engines;  // outlives static journals
+      return made.release();  // outlives static journals
     }();
     return *engines;
   }
@@ -443,11 +444,11 @@ std::future<CommitResult> Journal::commitAsync(Commit commit, Durability durabil
   auto promise = std::make_shared<std::promise<CommitResult>>();
   auto future = promise->get_future();
   core_->commitAsync(std::move(commit), durability,
-                     [promise](const CommitResult& result, std::exception_ptr error) {
+                     [promise](CommitResult&& result, std::exception_ptr error) {
                        if (error) {
                          promise->set_exception(error);
                        } else {
-                         promise->set_value(result);
+                         promise->set_value(std::move(result));  // a copy could fail
                        }
                      });
   return future;

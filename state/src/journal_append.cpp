@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <utility>
 
 #include "append_lock.h"
@@ -93,10 +94,14 @@ void JournalCore::refuseWithinTransaction() const {
 }
 
 void JournalCore::throwPoisoned() const {
-  throw JournalFailed(fmt::format(
-      "{}: an earlier sync failed ({}), so what was written since may be lost; nothing more is "
-      "accepted. Close every handle and open again: recovery reads what the disk really holds",
-      directory_, std::generic_category().message(static_cast<int>(page().poisoned.load()))));
+  try {
+    throw JournalFailed(fmt::format(
+        "{}: an earlier sync failed ({}), so what was written since may be lost; nothing more is "
+        "accepted. Close every handle and open again: recovery reads what the disk really holds",
+        directory_, std::generic_category().message(static_cast<int>(page().poisoned.load()))));
+  } catch (const std::bad_alloc&) {
+    std::rethrow_exception(failedWithoutMemory_);  // "not done" would be a lie
+  }
 }
 
 void JournalCore::poison(int error) {
@@ -342,7 +347,14 @@ CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t b
     // Out of memory, or a snapshot that could not be read for an erased prefix. The frame is
     // written, so nothing may be put in its place, and nobody may take it for not done.
     poison(dynamic_cast<const Error*>(&error) == nullptr ? ENOMEM : EIO);
-    throwPoisoned();
+    try {
+      throwPoisoned();
+    } catch (...) {
+      for (const Wanted& section : wanted_) {  // may have half of it
+        if (section.store != nullptr) section.store->fail(std::current_exception());
+      }
+      throw;
+    }
   }
   tail_.end += header.frameBytes;
   tail_.sequence = header.sequence;
@@ -811,12 +823,16 @@ void JournalCore::roll() {
   const std::uint64_t number = oldSegment + 1;
   const std::string finalName = segmentPath(number);
   const std::string temporary = finalName + ".tmp";
+  const std::uint64_t oldEnd = tail_.end;
   std::shared_ptr<File> file;
   Catalog sealedCatalog;
   Tail next;
+  std::string footer;
+  auto sealedIndex = std::make_shared<SegmentIndex>();  // all memory that is needed further down
   try {
     sealedCatalog = catalog_;
     sealedCatalog.sealed.push_back(describeActive());
+    footer = active_.encodeFooter(id_.low, oldSegment, oldEnd);
     file = writeSegment(temporary, number, tail_.sequence + 1, tail_.lastChecksum, sealedCatalog,
                         tail_.sequence, next);
   } catch (const JournalFailed&) {
@@ -841,24 +857,25 @@ void JournalCore::roll() {
     throwPoisoned();
   }
   const auto oldFile = tail_.file;
-  const std::uint64_t oldEnd = tail_.end;
-  std::string footer;
   {
     const std::unique_lock lock(indexMutex_);
     catalog_ = std::move(sealedCatalog);
-    footer = active_.encodeFooter(id_.low, oldSegment, oldEnd);
-    keepIndex(oldSegment, std::make_shared<SegmentIndex>(std::move(active_)));
-    active_ = SegmentIndex{};
+    *sealedIndex = std::exchange(active_, SegmentIndex{});
     activeSegment_ = number;
     activeLast_ = next.sequence;
   }
-  openFiles_.keep(oldSegment, oldFile);
-  openFiles_.keep(number, file);
   activeFirst_ = next.sequence;
   activeSinceUs_ = environment_.clock->monotonicUs();
   tail_ = std::move(next);
   ++counters_.rollovers;
   publish();
+  try {  // read again where they are wanted and not kept
+    openFiles_.keep(oldSegment, oldFile);
+    openFiles_.keep(number, file);
+    const std::unique_lock lock(indexMutex_);
+    keepIndex(oldSegment, std::move(sealedIndex));
+  } catch (const std::bad_alloc&) {
+  }
   // Derived, so unsynced and unchecked: it is rebuilt where it is missing.
   const std::array<std::span<const std::byte>, 1> pieces{asBytes(footer)};
   if (oldFile->write(oldEnd, pieces).ok()) (void)oldFile->truncate(oldEnd + footer.size());
@@ -882,13 +899,14 @@ void JournalCore::commitAsync(Commit commit, Durability durability, Done done) {
     if (environment_.threads && self != thread_.get_id()) {
       queueMoved_.wait(guard, [&] { return queuedBytes_ <= options_.unsyncedBytesMax; });
     }
-    queuedBytes_ += commit.bytes();
-    ++queued_;
-    if (!commit.empty()) {  // an empty one only waits for a sync: it has no place in the order
-      lastQueued_[self] = queued_;
-      ++unappended_;
-    }
-    queue_.push_back({std::move(commit), durability, std::move(done)});
+    const std::size_t bytes = commit.bytes();
+    std::uint64_t unused = 0;
+    const bool empty = commit.empty();  // only waits for a sync: it has no place in the order
+    std::uint64_t& last = empty ? unused : lastQueued_[self];
+    queue_.push_back({std::move(commit), durability, std::move(done), {}, nullptr, 0});
+    queuedBytes_ += bytes;  // nothing is counted before all that may fail for want of memory
+    last = ++queued_;
+    unappended_ += empty ? 0 : 1;
   }
   if (environment_.threads) {
     queueWake_.notify_one();
@@ -922,16 +940,10 @@ void JournalCore::flush() {
 
 void JournalCore::runQueue() {
   std::unique_lock taking(queueMutex_);
-  if (queue_.empty()) return;  // an empty deque allocates too, and this runs every 20 ms
-  std::deque<Pending> batch;
+  if (queue_.empty()) return;
+  std::deque<Pending>& batch = taken_;
   batch.swap(queue_);
   taking.unlock();
-  struct Outcome {
-    CommitResult result;
-    std::exception_ptr error;
-    std::uint64_t blob = 0;
-  };
-  std::vector<Outcome> outcomes(batch.size());
   std::uint64_t wanted = 0;
   for (std::size_t begin = 0; begin < batch.size();) {
     // One lock and one sync for many; small groups, so that other writers get their turn.
@@ -942,9 +954,9 @@ void JournalCore::runQueue() {
       bytes += batch[i].commit.bytes();
       changing += batch[i].commit.empty() ? 0 : 1;
       try {
-        outcomes[i].blob = writeBlob(*batch[i].commit.content_);
+        batch[i].blob = writeBlob(*batch[i].commit.content_);
       } catch (...) {
-        outcomes[i].error = std::current_exception();
+        batch[i].error = std::current_exception();
       }
     }
     try {
@@ -952,29 +964,29 @@ void JournalCore::runQueue() {
       std::optional<AppendLock> lock;
       if (changing > 0) lock.emplace(*this);
       for (std::size_t i = begin; i < end; ++i) {
-        if (outcomes[i].error) continue;
+        if (batch[i].error) continue;
         if (batch[i].commit.empty()) {
-          outcomes[i].result.sequence = Sequence{written()};
+          batch[i].result.sequence = Sequence{written()};
           if (batch[i].durability == Durability::Synced) {
-            wanted = std::max(wanted, outcomes[i].result.sequence.value);
+            wanted = std::max(wanted, batch[i].result.sequence.value);
           }
           continue;
         }
         try {
-          outcomes[i].result = appendLocked(*batch[i].commit.content_, outcomes[i].blob);
+          batch[i].result = appendLocked(*batch[i].commit.content_, batch[i].blob);
           if (batch[i].durability == Durability::Synced) {
-            wanted = std::max(wanted, outcomes[i].result.sequence.value);
+            wanted = std::max(wanted, batch[i].result.sequence.value);
           }
         } catch (...) {
-          outcomes[i].error = std::current_exception();
-          dropBlob(outcomes[i].blob);
+          batch[i].error = std::current_exception();
+          dropBlob(batch[i].blob);
         }
       }
     } catch (...) {
       for (std::size_t i = begin; i < end; ++i) {
-        if (outcomes[i].error || outcomes[i].result.sequence.value != 0) continue;
-        outcomes[i].error = std::current_exception();
-        dropBlob(outcomes[i].blob);
+        if (batch[i].error || batch[i].result.sequence.value != 0) continue;
+        batch[i].error = std::current_exception();
+        dropBlob(batch[i].blob);
       }
     }
     {
@@ -995,18 +1007,18 @@ void JournalCore::runQueue() {
     syncFailure = std::current_exception();
   }
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    const auto& outcome = outcomes[i];
-    std::exception_ptr error = outcome.error;
-    if (!error && batch[i].durability == Durability::Synced &&
-        synced() < outcome.result.sequence.value && !planted(Planted::WaiterToldSuccess)) {
-      error = syncFailure;
+    Pending& one = batch[i];
+    if (!one.error && one.durability == Durability::Synced &&
+        synced() < one.result.sequence.value && !planted(Planted::WaiterToldSuccess)) {
+      one.error = syncFailure;
     }
-    if (batch[i].done) batch[i].done(outcome.result, error);
+    if (one.done) one.done(std::move(one.result), one.error);
   }
   {
     const std::lock_guard guard(queueMutex_);
     completed_ += batch.size();
   }
+  batch.clear();
   queueMoved_.notify_all();
 }
 

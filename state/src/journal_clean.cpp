@@ -77,6 +77,7 @@ bool JournalCore::takeOtherSnapshot(StoreState& store) {
 
 void JournalCore::snapshotStoreLocked(StoreId id) {
   const auto store = openStore(id);
+  store->giveUpSnapshot();  // one that had no memory to end
   if (takeOtherSnapshot(*store)) return;
   SnapshotEntry entry;
   std::optional<StoreImage> image;

@@ -92,7 +92,7 @@ class JournalCore {
   CommitResult transact(const std::function<void(Commit&)>& fill, Durability durability);
   /// Which frames may use the space kept back for them on a full disk.
   enum class Space : std::uint8_t { Any, Reserved };
-  using Done = std::function<void(const CommitResult&, std::exception_ptr)>;
+  using Done = std::function<void(CommitResult&&, std::exception_ptr)>;
   CommitResult changeCatalog(const std::function<std::string()>& changes, Durability durability,
                              Space space = Space::Any);
   void commitAsync(Commit commit, Durability durability, Done done);
@@ -300,6 +300,7 @@ class JournalCore {
   std::unique_ptr<File> appendFile_;
   std::shared_ptr<SharedPage> page_;
   bool opened_ = false;
+  std::exception_ptr failedWithoutMemory_;  // made while there was some; constant once opened
   std::vector<std::string> warnings_;  // constant once opened
 
   std::mutex appendMutex_;
@@ -345,11 +346,16 @@ class JournalCore {
     Commit commit;
     Durability durability;
     Done done;
+    // What became of it. In here, so that no memory is needed once it is taken from the queue.
+    CommitResult result;
+    std::exception_ptr error;
+    std::uint64_t blob = 0;
   };
   std::mutex queueMutex_;
   std::condition_variable queueWake_;
   std::condition_variable queueMoved_;
   std::deque<Pending> queue_;
+  std::deque<Pending> taken_;  // from the queue, by the one who runs it
   std::uint64_t queued_ = 0;     // commits ever put into the queue
   std::uint64_t appended_ = 0;   // of them, written
   std::uint64_t completed_ = 0;  // of them, told how it ended

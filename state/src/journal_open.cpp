@@ -208,6 +208,10 @@ void JournalCore::writePresence(const char* mode) {
 }
 
 void JournalCore::open() {
+  failedWithoutMemory_ = std::make_exception_ptr(
+      JournalFailed(directory_ +
+                    ": failed earlier, and there is no memory to say why; nothing more is "
+                    "accepted. Close every handle and open again"));
   const auto info = files().info(directory_);
   throwUnlessOk(info, "looking at the state directory", directory_);
   if (!info.value.networkKind.empty() && !options_.allowNetworkFileSystem) {

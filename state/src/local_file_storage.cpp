@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -40,7 +41,11 @@ class KeptCommit {
     kept().put(store, key, value);
   }
   ~KeptCommit() {
-    if (large_) kept() = Commit();
+    if (!large_) return;
+    try {
+      kept() = Commit();
+    } catch (const std::bad_alloc&) {  // it keeps them a while longer
+    }
   }
 
  private:
