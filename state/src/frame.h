@@ -20,7 +20,13 @@ inline constexpr std::uint32_t formatVersion = 1;
 inline constexpr std::uint64_t knownIncompatibleFeatures = 0;
 
 /// Do not renumber: on disk.
-enum class FileKind : std::uint32_t { Segment = 1, Snapshot = 2, Blob = 3, Archive = 4 };
+enum class FileKind : std::uint32_t {
+  Segment = 1,
+  Snapshot = 2,
+  Blob = 3,
+  Archive = 4,
+  Export = 5,  // of no journal: see export_file.h
+};
 
 /// 16 random bytes made with the journal. Every file and frame carries it, so that bytes of
 /// another journal never pass for this one's.

@@ -136,6 +136,8 @@ std::string JournalCore::filePath(std::uint64_t number, FileKind kind) const {
       return path(fmt::format("blob-{:016x}.blob", number));
     case FileKind::Archive:
       return path(fmt::format("archive-{:016x}.arch", number));
+    case FileKind::Export:
+      break;  // in no directory of a journal
   }
   return {};
 }
@@ -154,6 +156,8 @@ std::optional<std::uint64_t> JournalCore::numberOf(const std::string& name, File
       break;
     case FileKind::Archive:
       number = numberIn(name, "archive-", ".arch", 16);
+      break;
+    case FileKind::Export:
       break;
   }
   return number && path(name) == filePath(*number, kind) ? number : std::nullopt;

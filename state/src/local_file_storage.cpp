@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "storage_path.h"
 #include "storage_space.h"
 
 namespace penstock::state {
@@ -194,7 +195,7 @@ void LocalFileStorage::write(Batch& batch) {
 
 LocalFileStorage LocalFileStorage::subStorage(std::string_view name) const {
   return LocalFileStorage(
-      Space::open(space_->journal, space_->options, space_->clock, space_->nameBelow(name)));
+      Space::open(space_->journal, space_->options, space_->clock, space_->nameAt(pathBelow({}, name))));
 }
 
 StorageSnapshot LocalFileStorage::snapshot() const {

@@ -14,8 +14,6 @@
 
 namespace penstock::state {
 
-namespace {
-
 constexpr std::size_t entryHead = 8;  // lengths of key and value
 
 std::uint64_t blockHash(const BlockHeader& header, std::string_view body) noexcept {
@@ -23,17 +21,15 @@ std::uint64_t blockHash(const BlockHeader& header, std::string_view body) noexce
   return XXH3_64bits_withSeed(body.data(), body.size(), head);
 }
 
-}  // namespace
-
 SnapshotWriter::SnapshotWriter(File& file, std::string path, const JournalId& journal,
                                std::uint64_t number, std::uint32_t storeId, std::uint64_t covers,
-                               std::int64_t nowMs)
+                               std::int64_t nowMs, FileKind kind)
     : file_(file), path_(std::move(path)) {
   footer_.magic = footerMagic;
   footer_.number = number;
   footer_.storeId = storeId;
   footer_.covers = covers;
-  const FileHeader header = makeFileHeader(FileKind::Snapshot, journal, number, storeId, nowMs, 0);
+  const FileHeader header = makeFileHeader(kind, journal, number, storeId, nowMs, 0);
   write({reinterpret_cast<const char*>(&header), sizeof(header)});
   block_.assign(sizeof(BlockHeader), '\0');
 }

@@ -40,6 +40,9 @@ struct SnapshotFooter {
 };
 static_assert(sizeof(SnapshotFooter) == 80);
 
+/// What BlockHeader::hash must be; `body` is the rest of the block.
+std::uint64_t blockHash(const BlockHeader& header, std::string_view body) noexcept;
+
 inline constexpr std::uint32_t blockMagic = 0x314b4250;           // "PBK1"
 inline constexpr std::uint64_t footerMagic = 0x52544650414e5350;  // "PSNAPFTR"
 inline constexpr std::size_t blockBytesTarget = 16 * 1024;        // small enough to verify in 2 us
@@ -50,7 +53,8 @@ inline constexpr std::size_t blockBytesTarget = 16 * 1024;        // small enoug
 class SnapshotWriter {
  public:
   SnapshotWriter(File& file, std::string path, const JournalId& journal, std::uint64_t number,
-                 std::uint32_t storeId, std::uint64_t covers, std::int64_t nowMs);
+                 std::uint32_t storeId, std::uint64_t covers, std::int64_t nowMs,
+                 FileKind kind = FileKind::Snapshot);
   void add(std::string_view key, std::string_view value);  // in ascending order of keys
   /// Writes index and footer; the caller syncs. Returns the footer.
   SnapshotFooter finish();

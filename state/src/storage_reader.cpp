@@ -5,29 +5,16 @@
 
 #include <utility>
 
+#include "storage_access.h"
+#include "storage_path.h"
 #include "storage_space.h"
 
 namespace penstock::state {
 
 namespace {
 
-constexpr std::size_t subStorageNameBytesMax = 255;  // as of a file name: enough for a name
 constexpr std::size_t storeNameBytesMax = 4096;      // bounds nesting; arbitrary
 constexpr std::int64_t ttlMsMax = std::int64_t{1000} * 366 * 86'400'000;  // far from overflow
-
-std::string escaped(std::string_view name) {
-  std::string out;
-  for (const char c : name) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '_' || c == '-' || c == '.';
-    if (plain) {
-      out.push_back(c);
-    } else {
-      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-    }
-  }
-  return out;
-}
 
 bool hasExpired(std::string_view bytes, Clock& clock) {
   const auto expiry = detail::expiryOf(bytes);
@@ -35,13 +22,6 @@ bool hasExpired(std::string_view bytes, Clock& clock) {
 }
 
 }  // namespace
-
-std::string shownKey(std::string_view key) {
-  constexpr std::size_t shownBytesMax = 80;
-  return key.size() <= shownBytesMax
-             ? fmt::format("{:?}", key)
-             : fmt::format("{:?}... ({} bytes)", key.substr(0, shownBytesMax), key.size());
-}
 
 StoreKey::StoreKey(std::string_view key, bool lowerCase) : view_(key) {
   if (key.empty()) {
@@ -79,21 +59,24 @@ std::shared_ptr<const StorageReader::Space> StorageReader::Space::open(
   return space;
 }
 
-std::string StorageReader::Space::nameBelow(std::string_view name) const {
-  if (name.empty() || name.size() > subStorageNameBytesMax) {
-    throw InvalidArgument(
-        fmt::format("the name {} of a sub-storage has {} bytes; names have 1 B to 255 B",
-                    shownKey(name), name.size()));
+std::string StorageReader::Space::nameAt(std::string_view path) const {
+  std::string name = storeName;
+  if (!path.empty()) (name += '/') += path;
+  if (name.size() > storeNameBytesMax) {
+    throw InvalidArgument(fmt::format("the sub-storage {} is nested too deeply", shownKey(path)));
   }
-  std::string below = storeName + '/' + escaped(name);
-  if (below.size() > storeNameBytesMax) {
-    throw InvalidArgument(fmt::format("the sub-storage {} is nested too deeply", shownKey(name)));
-  }
-  return below;
+  return name;
 }
 
 bool StorageReader::Space::expired(std::string_view bytes) const {
   return hasExpired(bytes, *clock);
+}
+
+void checkValue(std::string_view key, std::string_view bytes) {
+  if (bytes.size() - 1 > detail::storedBytesMax) {
+    throw InvalidArgument(fmt::format("the value of key {} has {} bytes; values have up to 1 GiB",
+                                      shownKey(key), bytes.size() - 1));
+  }
 }
 
 std::int64_t ttlMsOf(std::chrono::milliseconds ttl) {
@@ -106,10 +89,7 @@ std::int64_t ttlMsOf(std::chrono::milliseconds ttl) {
 
 void StorageReader::Space::wrap(std::string_view key, std::string& bytes,
                                 const SetOptions& set) const {
-  if (bytes.size() - 1 > detail::storedBytesMax) {
-    throw InvalidArgument(fmt::format("the value of key {} has {} bytes; values have up to 1 GiB",
-                                      shownKey(key), bytes.size() - 1));
-  }
+  checkValue(key, bytes);
   const std::int64_t ttlMs = ttlMsOf(set.ttl.value_or(options.ttl));
   if (options.compressFromBytes != 0 && bytes.size() > options.compressFromBytes) {
     detail::compress(bytes);
@@ -193,10 +173,36 @@ StorageSnapshot::StorageSnapshot(std::shared_ptr<const Space> space)
 
 StorageSnapshot StorageSnapshot::subStorage(std::string_view name) const {
   auto space = std::make_shared<Space>(*space_);
-  space->storeName = space_->nameBelow(name);
+  space->storeName = space_->nameAt(pathBelow({}, name));
   const auto at = space->views->find(space->storeName);
   space->store = at == space->views->end() ? nullptr : at->second;
   return StorageSnapshot(std::move(space));
+}
+
+const std::shared_ptr<Journal>& StorageAccess::journal(const LocalFileStorage& storage) {
+  return storage.space_->journal;
+}
+
+const std::string& StorageAccess::storeName(const StorageReader& storage) {
+  return storage.space_->storeName;
+}
+
+const std::map<std::string, std::shared_ptr<const Store>, std::less<>>& StorageAccess::stores(
+    const StorageSnapshot& snapshot) {
+  return *snapshot.space_->views;
+}
+
+bool StorageAccess::foldsKeys(const LocalFileStorage& storage) {
+  return storage.space_->options.lowerCaseKeys;
+}
+
+std::string StorageAccess::storedKey(const LocalFileStorage& storage, std::string_view key) {
+  const StoreKey storeKey(key, storage.space_->options.lowerCaseKeys);
+  return std::string(std::string_view(storeKey));
+}
+
+std::string StorageAccess::storeNameAt(const LocalFileStorage& storage, std::string_view path) {
+  return storage.space_->nameAt(path);
 }
 
 }  // namespace penstock::state

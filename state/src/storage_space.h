@@ -10,9 +10,6 @@
 
 namespace penstock::state {
 
-/// As much of a key as a message should hold, unprintable bytes escaped.
-std::string shownKey(std::string_view key);
-
 /// A key as the store knows it. Throws InvalidArgument when it is none.
 class StoreKey {
  public:
@@ -30,6 +27,8 @@ class StoreKey {
   std::string_view view_;
 };
 
+/// InvalidArgument beyond the limits. `bytes` is a stored value, with its tag.
+void checkValue(std::string_view key, std::string_view bytes);
 /// InvalidArgument when it is none.
 std::int64_t ttlMsOf(std::chrono::milliseconds ttl);
 
@@ -47,8 +46,8 @@ struct StorageReader::Space {
   static std::shared_ptr<const Space> open(std::shared_ptr<Journal> journal,
                                            const LocalFileStorageOptions& options,
                                            Clock* clock, std::string storeName);
-  /// The name of a sub-storage's store. InvalidArgument when `name` is none.
-  [[nodiscard]] std::string nameBelow(std::string_view name) const;
+  /// The name of the store at a path, see storage_path.h. InvalidArgument when nested too deeply.
+  [[nodiscard]] std::string nameAt(std::string_view path) const;
   [[nodiscard]] bool expired(std::string_view bytes) const;
   /// Makes a value what is kept of it: compressed, with its expiry. InvalidArgument when it is
   /// beyond the limits.

@@ -16,6 +16,8 @@
 
 namespace penstock::state {
 
+struct StorageAccess;
+
 /// The reading half of a storage: what `LocalFileStorage` and `StorageSnapshot` share.
 ///
 /// A key whose time to live is over is absent, but for `size`, which counts it until the next
@@ -69,6 +71,7 @@ class StorageReader {
   std::shared_ptr<const Space> space_;
 
  private:
+  friend struct StorageAccess;
   [[noreturn]] void throwAbsent(std::string_view key) const;
   [[noreturn]] void throwUndecoded(std::string_view key, std::string_view bytes,
                                    std::string_view asked, detail::Decoded how) const;
