@@ -141,7 +141,7 @@ std::uint64_t readLines(const Source& source, const std::string& name, const Imp
   if (!ended && !options.incomplete) {
     throw InvalidArgument(
         fmt::format("{}: line {}: the export ends here, without its last line: it was cut off",
-                    name, lines.number()));
+                    name, lines.number() + 1));
   }
   return lines.hash();
 }

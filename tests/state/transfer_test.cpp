@@ -365,7 +365,7 @@ TEST(TransferWhileWriting, AnExportIsOneStateAcrossStorages) {
   std::thread first(writer, "first");
   std::thread second(writer, "second");
   std::set<std::string> states;
-  for (int i = 0; i < 100000 && (i < 50 || states.size() < 20); ++i) {
+  for (int i = 0; i < 100000 && (i < 20 || states.size() < 20); ++i) {
     std::stringstream lines;
     exportJsonLines(storage, lines);
     const std::string snapshot = directory / "snapshot";
@@ -493,6 +493,8 @@ TEST_F(JsonLinesTest, AnExportThatWasCutAnywhereIsRefused) {
   missing.erase(at, missing.find('\n', at) + 1 - at);
   EXPECT_THAT(messageOf<InvalidArgument>([&] { import(missing); }),
               AllOf(HasSubstr("line 21"), HasSubstr("lines are missing")));
+  EXPECT_THAT(messageOf<InvalidArgument>([&] { import(whole.substr(0, whole.find('\n') + 1)); }),
+              AllOf(HasSubstr("line 2"), HasSubstr("cut off")));
   EXPECT_EQ(to_.size(), 0U);
   EXPECT_EQ(import(whole.substr(0, whole.size() - 1)).keys, 20U);
 }

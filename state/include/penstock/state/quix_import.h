@@ -75,7 +75,7 @@ struct QuixImportReport {
 /// (QuixUnreadable), unless `skipDamaged` says to leave it out.
 ///
 /// The first reading changes nothing; what becomes visible when is in <penstock/state/transfer.h>.
-/// With one batch, all is as before after every error.
+/// With one batch, an error leaves every key as it was.
 ///
 /// Threads: safe from any thread.
 /// Errors: QuixUnreadable, SourceChanged, InvalidArgument (names that clash; keys that are there
