@@ -18,11 +18,18 @@
 #include <iterator>
 #include <limits>
 #include <map>
+#include <mutex>
+#include <set>
 #include <sstream>
 #include <thread>
+#include <tuple>
 
+#include "bytes.h"
+#include "commit_content.h"
 #include "frame.h"
 #include "penstock/state/cereal.h"
+#include "snapshot.h"
+#include "store_state.h"
 #include "tests/support/build_paths.h"
 #include "tests/support/message_of.h"
 #include "tests/support/sim_fs.h"
@@ -622,8 +629,33 @@ TEST_F(SnapshotFileTest, PartsOfTwoExportsAreNoExport) {
   from_.set("key1", std::string(1000, 'w'));
   const std::string other = exportBytes();
   ASSERT_EQ(one.size(), other.size());
+  expectRefused(one.substr(0, sizeof(FileHeader)) + other.substr(sizeof(FileHeader)));
   for (std::size_t at = 4096; at < one.size(); at += 4096) {
     expectRefused(one.substr(0, at) + other.substr(at));
+  }
+}
+
+TEST_F(SnapshotFileTest, DamageIsNamedByItsPlace) {
+  fill();
+  const std::string whole = exportBytes();
+  SnapshotFooter footer{};
+  std::memcpy(&footer, whole.data() + whole.size() - sizeof(footer), sizeof(footer));
+  const std::tuple<std::size_t, std::size_t, const char*> cases[] = {
+      {20, 0, "header"},
+      {sizeof(FileHeader) + 100, sizeof(FileHeader), "block"},
+      {footer.indexOffset + 24, footer.indexOffset, "index"},
+      {whole.size() - 20, whole.size() - sizeof(footer), "footer"}};
+  for (const auto& [at, offset, what] : cases) {
+    std::string damaged = whole;
+    damaged[at] ^= 1;
+    write("/out/damaged", damaged);
+    try {
+      importSnapshot("/out/damaged", to_, {}, environment());
+      ADD_FAILURE() << "imported";
+    } catch (const Corruption& error) {
+      EXPECT_EQ(error.offset(), offset);
+      EXPECT_THAT(error.what(), HasSubstr(what));
+    }
   }
 }
 
@@ -793,6 +825,15 @@ TEST_F(TransferTest, GoldenExportsAreStillWrittenAndRead) {
 
 // Store::image
 
+std::map<std::string, std::string> contentsOf(const StoreImage& image) {
+  std::map<std::string, std::string> found;
+  image.scan([&](std::string_view key, std::string_view value) {
+    found.emplace(key, value);
+    return true;
+  });
+  return found;
+}
+
 TEST(StoreImageTest, KeepsWhatTheStoreHeldAndImagesOfOneTransactionAreOfOneMoment) {
   SimFs machine(1);
   const auto process = machine.startProcess();
@@ -821,16 +862,27 @@ TEST(StoreImageTest, KeepsWhatTheStoreHeldAndImagesOfOneTransactionAreOfOneMomen
   journal->snapshotStore(one);
   (void)journal->clean();
   journal.reset();
-  const auto contents = [](const StoreImage& image) {
-    std::map<std::string, std::string> found;
-    image.scan([&](std::string_view key, std::string_view value) {
-      found.emplace(key, value);
-      return found.size() < 10;
-    });
-    return found;
+  EXPECT_EQ(contentsOf(*images[0]), (std::map<std::string, std::string>{{"a", "2"}, {"c", "2"}}));
+  EXPECT_EQ(contentsOf(*images[1]), (std::map<std::string, std::string>{{"x", "2"}}));
+}
+
+TEST(StoreImageTest, HoldsWhatASnapshotInTheMakingIsWrittenFrom) {
+  StoreState state(StoreId{1}, "store", nullptr);
+  const auto put = [&](std::string_view key, std::string_view value) {
+    std::string change{static_cast<char>(StoreOp::Put)};
+    putText(change, key);
+    putText(change, value);
+    const std::unique_lock lock(state.mutex());
+    ASSERT_TRUE(state.apply(change));
   };
-  EXPECT_EQ(contents(*images[0]), (std::map<std::string, std::string>{{"a", "2"}, {"c", "2"}}));
-  EXPECT_EQ(contents(*images[1]), (std::map<std::string, std::string>{{"x", "2"}}));
+  put("a", "1");
+  put("b", "1");
+  ASSERT_TRUE(state.freeze());
+  put("b", "2");
+  const auto image = state.image();
+  put("b", "3");
+  state.thaw();
+  EXPECT_EQ(contentsOf(*image), (std::map<std::string, std::string>{{"a", "1"}, {"b", "2"}}));
 }
 
 }  // namespace
