@@ -14,6 +14,7 @@
 #include "new_file.h"
 #include "penstock/state/transfer.h"
 #include "storage_path.h"
+#include "storage_space.h"
 #include "storage_transfer.h"
 
 namespace penstock::state {
@@ -39,7 +40,7 @@ ExportReport writeLines(const LocalFileStorage& storage, const Sink& sink,
   write(firstJsonLine());
   for (const StorageCopy& copy : storages) {
     if (copy.keys == 0 && !copy.path.empty()) write(formatJsonLine({copy.path, {}, {}}));
-    copy.image->scan([&](std::string_view key, std::string_view stored) {
+    copy.content->scan({}, {}, [&](std::string_view key, std::string_view stored) {
       write(formatJsonLine({copy.path, std::string(key), std::string(stored)}));
       progress.keyDone();
       return true;
@@ -155,7 +156,7 @@ void expectLine(StorageImporter& importer, const std::string& name, const JsonLi
       throw InvalidArgument(fmt::format("the key {} is there already, on line {}",
                                         shownKey(*record.key), *before));
     }
-    StorageAccess::checkStored(*record.key, record.stored);
+    checkValue(*record.key, record.stored);
   });
 }
 

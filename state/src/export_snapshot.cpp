@@ -29,7 +29,7 @@ ExportReport exportSnapshot(const LocalFileStorage& storage, const std::string& 
     std::string count;
     putVarint(count, copy.keys);
     writer.add(name, count);
-    copy.image->scan([&](std::string_view key, std::string_view value) {
+    copy.content->scan({}, {}, [&](std::string_view key, std::string_view value) {
       name.resize(keyAt);
       name += key;
       writer.add(name, value);

@@ -47,7 +47,8 @@ std::string storedStruct(const ValueMap& members) {
   return stored;
 }
 
-std::string withMember(const JsonLine& line, const char* name, Value value) {
+std::string withMember(const JsonLine& line, const char* name, Value value,
+                       std::optional<std::int64_t> expires) {
   ValueMap members;
   Value::List names;
   const auto parts = namesInPath(line.path);
@@ -56,6 +57,7 @@ std::string withMember(const JsonLine& line, const char* name, Value value) {
   if (line.key) {
     members["key"] = *line.key;
     members[name] = std::move(value);
+    if (expires) members["expires"] = *expires;
   }
   return Value(std::move(members)).toJson();
 }
@@ -99,22 +101,30 @@ std::string firstJsonLine() {
 
 std::string lastJsonLine(std::uint64_t keys) { return Value(ValueMap{{"end", keys}}).toJson(); }
 
-std::string formatJsonLine(const JsonLine& line) {
-  if (!line.key) return withMember(line, "", {});
+std::string formatJsonLine(JsonLine line) {
+  if (!line.key) return withMember(line, "", {}, std::nullopt);
+  std::optional<std::int64_t> expires = detail::expiryOf(line.stored);
+  if (detail::expiryOf(std::string_view(line.stored).substr(expires ? detail::expiryBytes : 0))) {
+    expires = std::nullopt;  // none that we write; it goes as its bytes
+  } else {
+    detail::unwrap(line.stored);
+  }
   std::string text;
   Value value;
   if (!line.stored.empty() && line.stored[0] == static_cast<char>(ValueTag::Struct)) {
     if (auto members = structValue(line.stored)) {
-      text = withMember(line, "struct", *std::move(members));
+      text = withMember(line, "struct", *std::move(members), expires);
     }
   } else if (detail::decodeValue(line.stored, value) == detail::Decoded::Ok) {
     try {
-      text = withMember(line, "value", std::move(value));
+      text = withMember(line, "value", std::move(value), expires);
     } catch (const InvalidArgument&) {  // nested too deeply, or a name that is not UTF-8
     }
   }
   // What JSON cannot say exactly (a NaN of other bits, say) goes as the bytes that are stored.
-  return readsBack(text, line) ? text : withMember(line, "stored", binary(line.stored));
+  const Value stored = binary(line.stored);
+  if (expires) detail::expireAt(*expires, line.stored);
+  return readsBack(text, line) ? text : withMember(line, "stored", stored, expires);
 }
 
 JsonLineKind parseJsonLine(std::string_view text, JsonLine& record, std::uint64_t& keys) {
@@ -140,6 +150,7 @@ JsonLineKind parseJsonLine(std::string_view text, JsonLine& record, std::uint64_
   }
   record = {};
   std::size_t values = 0;
+  std::optional<std::int64_t> expires;
   for (const auto& [name, value] : members) {
     if (name == "storage") {
       record.path = pathOf(value);
@@ -148,6 +159,13 @@ JsonLineKind parseJsonLine(std::string_view text, JsonLine& record, std::uint64_
     if (name == "key") {
       if (value.type() != ValueType::String) throw InvalidArgument(R"("key" must be a string)");
       record.key = value.asString();
+      continue;
+    }
+    if (name == "expires") {
+      if (value.type() != ValueType::Int64) {
+        throw InvalidArgument(R"("expires" must be a whole number: ms since 1970)");
+      }
+      expires = value.asInt64();
       continue;
     }
     ++values;
@@ -168,6 +186,12 @@ JsonLineKind parseJsonLine(std::string_view text, JsonLine& record, std::uint64_
   if (values != (record.key ? 1U : 0U) || (!record.key && members.find("storage") == nullptr)) {
     throw InvalidArgument(
         R"(it must have a "key" and one of "value", "struct" and "stored", or a "storage" alone)");
+  }
+  if (expires) {
+    if (!record.key || detail::expiryOf(record.stored)) {
+      throw InvalidArgument(R"("expires" must stand beside a value that does not expire itself)");
+    }
+    detail::expireAt(*expires, record.stored);
   }
   return JsonLineKind::Record;
 }

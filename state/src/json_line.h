@@ -27,8 +27,9 @@ std::string firstJsonLine();
 /// The last line.
 std::string lastJsonLine(std::uint64_t keys);
 /// REQUIRES: `line.path` is a path.
-/// What parseJsonLine makes of the result is `line` again, to the byte.
-std::string formatJsonLine(const JsonLine& line);
+/// What parseJsonLine makes of the result is `line` again, to the byte, but for compression: a
+/// value that is stored compressed comes back as it was.
+std::string formatJsonLine(JsonLine line);
 
 enum class JsonLineKind : std::uint8_t { First, Record, Last };
 

@@ -199,32 +199,37 @@ LocalFileStorage LocalFileStorage::subStorage(std::string_view name) const {
 }
 
 StorageSnapshot LocalFileStorage::snapshot() const {
+  Journal& journal = *space_->journal;
   const std::string below = space_->storeName + '/';
   const auto declared = [&] {
-    std::vector<StoreInfo> stores = space_->journal->stores();
+    std::vector<StoreInfo> stores = journal.stores();
     std::erase_if(stores, [&](const StoreInfo& info) {
       return info.name != space_->storeName && !info.name.starts_with(below);
     });
     return stores;
   };
   auto space = std::make_shared<Space>(*space_);
-  std::vector<StoreInfo> stores = declared();
-  for (;;) {
+  // False when a sub-storage came meanwhile: it may hold a part of a batch that these hold the
+  // rest of.
+  const auto take = [&] {
+    const std::vector<StoreInfo> stores = declared();
     std::vector<StoreId> ids;
     for (const StoreInfo& info : stores) ids.push_back(info.id);
-    const auto views = space_->journal->views(ids);
-    // A sub-storage that came meanwhile may hold a part of a batch that these hold the rest of.
-    std::vector<StoreInfo> after = declared();
-    if (after.size() > stores.size()) {
-      stores = std::move(after);
-      continue;
-    }
+    const auto views = journal.views(ids);
+    if (declared().size() != stores.size()) return false;
     Space::Views named;
     for (std::size_t i = 0; i < views.size(); ++i) named.emplace(stores[i].name, views[i]);
     space->store = named.at(space_->storeName);
     space->views = std::make_shared<const Space::Views>(std::move(named));
-    return StorageSnapshot(std::move(space));
+    return true;
+  };
+  constexpr int attemptsMax = 3;  // then writers wait, lest it never ends; arbitrary
+  bool taken = false;
+  for (int attempt = 0; !taken && attempt < attemptsMax; ++attempt) taken = take();
+  if (!taken) {
+    (void)journal.transact([&](Commit&) { (void)take(); }, Durability::Buffered);
   }
+  return StorageSnapshot(std::move(space));
 }
 
 void LocalFileStorage::flush() { space_->journal->flush(); }

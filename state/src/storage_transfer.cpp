@@ -7,6 +7,7 @@
 
 #include "penstock/state/errors.h"
 #include "storage_path.h"
+#include "storage_space.h"
 
 namespace penstock::state {
 
@@ -23,31 +24,13 @@ std::string shownAt(const std::string& path, std::string_view key) {
 }  // namespace
 
 std::vector<StorageCopy> captureStorages(const LocalFileStorage& storage) {
-  Journal& journal = *StorageAccess::journal(storage);
-  const std::string& root = StorageAccess::storeName(storage);
-  std::map<std::uint32_t, std::shared_ptr<Store>> open;
-  // Read in and counted before the writers wait, all but what comes into being meanwhile.
-  const auto openAll = [&](const auto& visit) {
-    for (const StoreInfo& info : journal.stores()) {
-      if (info.name != root && !info.name.starts_with(root + '/')) continue;
-      std::shared_ptr<Store>& store = open[info.id.value];
-      if (!store) store = journal.store(info.id);
-      visit(info, *store, store->size());
-    }
-  };
-  openAll([](const StoreInfo&, const Store&, std::uint64_t) {});
+  const StorageSnapshot now = storage.snapshot();
+  const std::size_t rootBytes = StorageAccess::storeName(now).size();
   std::vector<StorageCopy> copies;
-  (void)journal.transact(
-      [&](Commit&) {
-        openAll([&](const StoreInfo& info, const Store& store, std::uint64_t keys) {
-          const std::size_t from = std::min(info.name.size(), root.size() + 1);
-          copies.push_back({info.name.substr(from), keys, store.image()});
-        });
-      },
-      Durability::Buffered);
-  std::sort(copies.begin(), copies.end(), [](const StorageCopy& left, const StorageCopy& right) {
-    return left.path < right.path;
-  });
+  for (const auto& [name, store] : StorageAccess::stores(now)) {
+    const std::size_t from = std::min(name.size(), rootBytes + 1);
+    copies.push_back({name.substr(from), store->size(), store});
+  }
   return copies;
 }
 
@@ -133,7 +116,7 @@ void StorageImporter::beginCopying() {
 }
 
 void StorageImporter::put(const std::string& path, std::string_view key, std::string_view stored) {
-  StorageAccess::checkStored(key, stored);
+  checkValue(key, stored);
   const auto to = targets_.find(path);
   if (to == targets_.end() || batchKeys_.size() + report_.keys == expected_) {
     throw SourceChanged(fmt::format("the key {} came in while it was imported; import again",

@@ -24,7 +24,7 @@ namespace penstock::state {
 struct StorageCopy {
   std::string path;
   std::uint64_t keys = 0;
-  std::shared_ptr<const StoreImage> image;
+  std::shared_ptr<const Store> content;
 };
 
 /// A storage and all its sub-storages at one moment, in order of paths.

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "json_line.h"
+#include "penstock/state/detail/stored.h"
 #include "penstock/state/errors.h"
 
 namespace {
@@ -22,12 +23,16 @@ void require(bool holds) {
   if (!holds) std::abort();
 }
 
-void checkLine(const JsonLine& line) {
+void checkLine(JsonLine line) {
   const std::string text = penstock::state::formatJsonLine(line);
   require(text.find('\n') == std::string::npos);
   JsonLine again;
   std::uint64_t keys = 0;
   require(penstock::state::parseJsonLine(text, again, keys) == JsonLineKind::Record);
+  require(penstock::state::detail::expiryOf(again.stored) ==
+          penstock::state::detail::expiryOf(line.stored));
+  penstock::state::detail::unwrap(line.stored);  // compression is not kept
+  penstock::state::detail::unwrap(again.stored);
   require(again == line);
 }
 

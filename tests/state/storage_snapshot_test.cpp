@@ -68,7 +68,7 @@ TEST(StorageSnapshotTest, OutlivesTheStorage) {
   EXPECT_EQ(then.getLong("a"), 1);
 }
 
-// Each batch adds one in two sub-storages, one of which comes into being while snapshots are made.
+// Each batch adds one in two sub-storages, one of which may come into being while a snapshot is made.
 TEST(StorageSnapshotTest, SeesAllOfABatchOrNothing) {
   TemporaryDirectory directory;
   LocalFileStorageOptions options;
@@ -78,7 +78,7 @@ TEST(StorageSnapshotTest, SeesAllOfABatchOrNothing) {
   std::atomic<bool> stop{false};
   std::thread writer([&] {
     for (int round = 0; !stop.load(); ++round) {
-      LocalFileStorage two = storage.subStorage("two" + std::to_string(round));
+      LocalFileStorage two = storage.subStorage("two" + std::to_string(round % 100));
       for (int n = 1; n <= 20; ++n) {
         Batch batch = storage.batch();
         batch.into(one).set("sum", round * 20 + n);
@@ -96,11 +96,22 @@ TEST(StorageSnapshotTest, SeesAllOfABatchOrNothing) {
     last = sum;
     ++seen;
     const std::int64_t round = (sum - 1) / 20;
-    EXPECT_EQ(now.subStorage("two" + std::to_string(round)).getLong("n"), sum - round * 20);
+    EXPECT_EQ(now.subStorage("two" + std::to_string(round % 100)).getLong("n"), sum - round * 20);
   }
   stop = true;
   writer.join();
   EXPECT_EQ(seen, 100);
+}
+
+// Nobody writes while an update runs, and who runs it may read.
+TEST(StorageSnapshotTest, MayBeTakenWithinAnUpdate) {
+  TemporaryDirectory directory;
+  LocalFileStorage storage(directory / "state");
+  storage.set("a", 1);
+  (void)storage.update<std::int64_t>("a", [&](const std::optional<std::int64_t>&) {
+    return storage.snapshot().getLong("a") + 1;
+  });
+  EXPECT_EQ(storage.getLong("a"), 2);
 }
 
 class ExpiryTest : public ::testing::Test {

@@ -189,6 +189,62 @@ TEST(StoreViewTest, ViewsOfSeveralStoresAreOfOneMoment) {
   EXPECT_EQ(journal->views(ids)[1]->name(), "a");
 }
 
+TEST(StoreViewTest, OutlivesTheJournalsHandlesAndSnapshots) {
+  SimFs machine(1);
+  const auto process = machine.startProcess();
+  auto journal = Journal::open("/state", {}, process->environment());
+  const StoreId one = journal->declareStore("one");
+  const StoreId two = journal->declareStore("two");
+  Commit commit;
+  commit.put(one, "a", "1");
+  commit.put(one, "b", "1");
+  (void)journal->commit(commit);
+  journal->snapshotStore(one);
+  commit.put(one, "a", "2");
+  commit.erase(one, "b");
+  commit.put(one, "c", "2");
+  commit.put(two, "x", "2");
+  (void)journal->commit(commit);
+  const Sequence before = journal->written();
+  const auto views = journal->views(std::vector<StoreId>{one, two});
+  EXPECT_EQ(journal->written(), before);  // nothing was written for it
+  commit.put(one, "a", "3");
+  commit.clear(two);
+  (void)journal->commit(commit);
+  journal->snapshotStore(one);
+  (void)journal->clean();
+  journal.reset();
+  EXPECT_EQ(contentOf(*views[0]), (Content{{"a", "2"}, {"c", "2"}}));
+  EXPECT_EQ(contentOf(*views[1]), (Content{{"x", "2"}}));
+}
+
+TEST(StoreViewTest, AnImageHoldsWhatASnapshotInTheMakingIsWrittenFrom) {
+  StoreState state(StoreId{1}, "store", nullptr);
+  const auto put = [&](std::string_view key, std::string_view value) {
+    std::string change{static_cast<char>(StoreOp::Put)};
+    putText(change, key);
+    putText(change, value);
+    ASSERT_TRUE(state.apply(change));
+  };
+  const auto contentOfImage = [](const StoreImage& image) {
+    Content content;
+    for (ImageCursor at(image, {}); at.valid(); at.next()) content.emplace(at.key(), at.value());
+    return content;
+  };
+  put("a", "1");
+  put("b", "1");
+  const auto written = state.beginSnapshot();
+  ASSERT_TRUE(written);
+  EXPECT_FALSE(state.beginSnapshot());  // one is in the making
+  put("b", "2");
+  const StoreImage image = state.image();
+  put("b", "3");
+  state.giveUpSnapshot();
+  EXPECT_EQ(contentOfImage(*written), (Content{{"a", "1"}, {"b", "1"}}));
+  EXPECT_EQ(contentOfImage(image), (Content{{"a", "1"}, {"b", "2"}}));
+  EXPECT_EQ(contentOfImage(state.image()), (Content{{"a", "1"}, {"b", "3"}}));
+}
+
 // Who views after each write makes a layer each time; a look-up must not have to visit them all.
 TEST(StoreViewTest, ManyViewsLeaveFewLayers) {
   StoreState store(StoreId{1}, "s", nullptr);

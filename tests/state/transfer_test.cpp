@@ -35,9 +35,10 @@
 #include "tests/support/sim_fs.h"
 #include "tests/support/temporary_directory.h"
 
-namespace shop {
+namespace depot {
 
 struct Order {
+  static constexpr std::string_view storedName = "shop::Order";
   std::int64_t id = 0;
   std::vector<std::string> lines;
   template <typename Archive>
@@ -47,7 +48,7 @@ struct Order {
   bool operator==(const Order&) const = default;
 };
 
-}  // namespace shop
+}  // namespace depot
 
 namespace penstock::state {
 namespace {
@@ -198,7 +199,7 @@ TEST_P(EveryWay, EveryValueComesBackToTheByte) {
                           : Value(ValueMap{{"m", std::move(deep)}});
   }
   add(deep);
-  add(shop::Order{17, {"nut", std::string(300, 'b')}});
+  add(depot::Order{17, {"nut", std::string(300, 'b')}});
   add(std::string(100'000, 'x'));
   {
     // Of no type that is known here, and none that its type allows: kept all the same.
@@ -417,7 +418,7 @@ TEST_F(JsonLinesTest, LinesAreWhatTheFormatSays) {
   from_.set("int", 17);
   from_.set("nan", std::numeric_limits<double>::quiet_NaN());
   from_.set("other nan", std::bit_cast<double>(std::uint64_t{0x7ff8000000000001}));
-  from_.set("struct", shop::Order{1, {}});
+  from_.set("struct", depot::Order{1, {}});
   from_.set("text", "\xC3\xA4");
   from_.set("\xFF", Binary{std::byte{0}});
   from_.subStorage("a b").subStorage("c").set("list", Value(Value::List{1, "x", nullptr}));
@@ -440,9 +441,48 @@ TEST_F(JsonLinesTest, LinesAreWhatTheFormatSays) {
 )");
 }
 
+TEST_F(JsonLinesTest, ValuesThatExpireOrAreCompressedAreReadableAndKeepTheirTime) {
+  LocalFileStorageOptions options;
+  options.compressFromBytes = 100;
+  LocalFileStorage compressing = open("/from", options);
+  const std::string text(200, 'x');
+  compressing.set("a", text);
+  compressing.set("b", 1, {.ttl = std::chrono::milliseconds(1000)});
+  compressing.set("c", text, {.ttl = std::chrono::milliseconds(2000)});
+  compressing.set("d", depot::Order{1, {}}, {.ttl = std::chrono::milliseconds(2000)});
+  std::ostringstream out;
+  exportJsonLines(compressing, out);
+  const std::int64_t now = machine_.clock().wallMs();
+  EXPECT_THAT(out.str(), HasSubstr("{\"key\":\"a\",\"value\":\"" + text + "\"}\n"));
+  EXPECT_THAT(out.str(), HasSubstr("{\"key\":\"b\",\"value\":1,\"expires\":" +
+                                   std::to_string(now + 1000) + "}\n"));
+  (void)import(out.str());
+  exportSnapshot(compressing, "/out/file", {}, environment());
+  LocalFileStorage other = open("/other");
+  (void)importSnapshot("/out/file", other, {}, environment());
+  for (LocalFileStorage* storage : {&to_, &other}) {
+    EXPECT_EQ(storage->getString("a"), text);
+    EXPECT_EQ(storage->getLong("b"), 1);
+    EXPECT_EQ(storage->get<depot::Order>("d").id, 1);
+  }
+  machine_.clock().advanceMs(1000);
+  for (LocalFileStorage* storage : {&to_, &other}) {
+    EXPECT_FALSE(storage->containsKey("b"));
+    EXPECT_EQ(storage->getString("c"), text);
+  }
+  machine_.clock().advanceMs(1000);
+  for (LocalFileStorage* storage : {&to_, &other}) {
+    EXPECT_THAT(storage->getAllKeys(), ElementsAre("a"));
+  }
+}
+
 TEST_F(JsonLinesTest, ErrorsNameTheLineAndNothingIsImported) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"key":"b","value":1)", "JSON"},
+      {R"({"key":"b","value":1,"expires":"soon"})", "\"expires\" must be a whole number"},
+      {R"({"storage":["s"],"expires":1})", "\"expires\" must stand beside a value"},
+      {R"({"key":"b","stored":{"$binary":"CgAAAAAAAAAAAQ=="},"expires":1})",
+       "does not expire itself"},
       {R"(no JSON at all)", "JSON"},
       {R"(["key"])", "object"},
       {R"({})", "key"},
@@ -800,7 +840,7 @@ TEST_F(TransferTest, GoldenExportsAreStillWrittenAndRead) {
   from_.set("a", true);
   from_.set("b", Value(Value::List{1, -0.0, "x", nullptr}));
   from_.set(std::string("\0\xFF", 2), std::string("\xFF"));
-  from_.subStorage("a b").subStorage("c").set("order", shop::Order{17, {"nut"}});
+  from_.subStorage("a b").subStorage("c").set("order", depot::Order{17, {"nut"}});
   from_.subStorage("a b").set("long", std::string(20'000, 'l'));
   (void)from_.subStorage("empty");
   exportSnapshot(from_, "/out/storage.penstock", {}, environment());
@@ -821,68 +861,6 @@ TEST_F(TransferTest, GoldenExportsAreStillWrittenAndRead) {
   to_.clear();
   importJsonLines("/out/kept-storage.jsonl", to_, {}, environment());
   EXPECT_EQ(imported(), exported());
-}
-
-// Store::image
-
-std::map<std::string, std::string> contentsOf(const StoreImage& image) {
-  std::map<std::string, std::string> found;
-  image.scan([&](std::string_view key, std::string_view value) {
-    found.emplace(key, value);
-    return true;
-  });
-  return found;
-}
-
-TEST(StoreImageTest, KeepsWhatTheStoreHeldAndImagesOfOneTransactionAreOfOneMoment) {
-  SimFs machine(1);
-  const auto process = machine.startProcess();
-  auto journal = Journal::open("/state", {}, process->environment());
-  const StoreId one = journal->declareStore("one");
-  const StoreId two = journal->declareStore("two");
-  Commit commit;
-  commit.put(one, "a", "1");
-  commit.put(one, "b", "1");
-  (void)journal->commit(commit);
-  journal->snapshotStore(one);
-  commit.put(one, "a", "2");
-  commit.erase(one, "b");
-  commit.put(one, "c", "2");
-  commit.put(two, "x", "2");
-  (void)journal->commit(commit);
-  std::vector<std::shared_ptr<const StoreImage>> images;
-  const Sequence before = journal->written();
-  (void)journal->transact([&](Commit&) {
-    for (const StoreId id : {one, two}) images.push_back(journal->store(id)->image());
-  });
-  EXPECT_EQ(journal->written(), before);  // nothing was written for it
-  commit.put(one, "a", "3");
-  commit.clear(two);
-  (void)journal->commit(commit);
-  journal->snapshotStore(one);
-  (void)journal->clean();
-  journal.reset();
-  EXPECT_EQ(contentsOf(*images[0]), (std::map<std::string, std::string>{{"a", "2"}, {"c", "2"}}));
-  EXPECT_EQ(contentsOf(*images[1]), (std::map<std::string, std::string>{{"x", "2"}}));
-}
-
-TEST(StoreImageTest, HoldsWhatASnapshotInTheMakingIsWrittenFrom) {
-  StoreState state(StoreId{1}, "store", nullptr);
-  const auto put = [&](std::string_view key, std::string_view value) {
-    std::string change{static_cast<char>(StoreOp::Put)};
-    putText(change, key);
-    putText(change, value);
-    const std::unique_lock lock(state.mutex());
-    ASSERT_TRUE(state.apply(change));
-  };
-  put("a", "1");
-  put("b", "1");
-  ASSERT_TRUE(state.freeze());
-  put("b", "2");
-  const auto image = state.image();
-  put("b", "3");
-  state.thaw();
-  EXPECT_EQ(contentsOf(*image), (std::map<std::string, std::string>{{"a", "1"}, {"b", "2"}}));
 }
 
 }  // namespace
