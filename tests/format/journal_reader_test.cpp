@@ -20,10 +20,12 @@
 #include <iterator>
 #include <set>
 
+#include "catalog.h"
 #include "engine_reader.h"
 #include "fault/scale.h"
 #include "frame.h"
 #include "history.h"
+#include "snapshot.h"
 #include "tests/support/build_paths.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_seed.h"
@@ -488,6 +490,33 @@ void editLastFrame(Files& files, const std::function<void(FrameHeader&, SectionE
   bytes.replace(at, head.size(), head);
 }
 
+/// Adds a frame with changes of the catalog, and a close: opening begins no epoch of its own.
+void appendChanges(Files& files, const std::string& changes) {
+  std::string& bytes = files[newest];
+  FrameHeader header{};  // of the last frame, which is a close
+  std::memcpy(&header, bytes.data() + bytes.size() - sizeof(header), sizeof(header));
+  SectionEntry entry{};
+  entry.kind = SectionKind::Catalog;
+  entry.length = static_cast<std::uint32_t>(changes.size());
+  entry.count = 1;
+  entry.hash = hash64(changes);
+  const auto append = [&](FrameKind kind, std::span<const SectionEntry> sections) {
+    header.kind = kind;
+    ++header.sequence;
+    header.fileOffset += header.frameBytes;
+    header.previousChecksum = header.checksum;
+    encodeFrame(header, sections, bytes);
+    if (!sections.empty()) bytes += changes;
+    bytes.resize(padded(bytes.size()), '\0');
+  };
+  append(FrameKind::Commit, {&entry, 1});
+  append(FrameKind::Close, {});
+}
+
+std::uint64_t numberOf(const std::string& file) {
+  return std::stoull(file.substr(file.find('-') + 1), nullptr, 16);
+}
+
 std::string kindOf(const Files& files, const std::string& begins) {
   const auto at = files.lower_bound(begins);
   return at == files.end() ? "" : at->first;
@@ -525,6 +554,24 @@ TEST(JournalReader, RefusesWhatTheEngineRefuses) {
   const auto number = [](FileHeader& of) { ++of.number; };
   const auto kind = [](FileHeader& of) {
     of.kind = of.kind == FileKind::Blob ? FileKind::Archive : FileKind::Blob;
+  };
+  const auto changed = [](const std::function<void(std::string&)>& encode) {
+    std::string changes;
+    encode(changes);
+    return [changes](Files& files) { appendChanges(files, changes); };
+  };
+  SnapshotEntry listed;  // as the golden directory has it, once it is known
+  {
+    SnapshotFooter footer{};
+    const std::string& bytes = whole.at(snapshot);
+    std::memcpy(&footer, bytes.data() + bytes.size() - sizeof(footer), sizeof(footer));
+    listed = {numberOf(snapshot), footer.covers, bytes.size(), footer.checksum};
+  }
+  const auto installed = [&](std::uint64_t file, std::uint64_t covers) {
+    SnapshotEntry entry = listed;
+    entry.file = file;
+    entry.covers = covers;
+    return changed([&](std::string& out) { Catalog::installSnapshot(out, 1, entry); });
   };
   const char* const tooNew = "FormatTooNew";
   const std::vector<Refusal> refusals{
@@ -587,6 +634,11 @@ TEST(JournalReader, RefusesWhatTheEngineRefuses) {
        [&](Files& files) { files[archive].resize(files[archive].find("PINDEX01")); }, "Corruption",
        "log"},
       {"snapshot too long", [&](Files& files) { files[snapshot] += '\0'; }},
+      {"damage in a frame, and the last one behind it says that it was on disk",
+       [](Files& files) { files[newest][files[newest].size() - 2 * sizeof(FrameHeader)] ^= 1; }},
+      {"damage in the last frame",
+       [](Files& files) { files[newest][files[newest].size() - sizeof(FrameHeader)] ^= 1; },
+       nullptr},
       {"unknown kind of frame",
        [](Files& files) {
          editLastFrame(files, [](FrameHeader& of, SectionEntry&) { of.kind = FrameKind{5}; });
@@ -608,6 +660,58 @@ TEST(JournalReader, RefusesWhatTheEngineRefuses) {
        [](Files& files) {
          editLastFrame(files, [](FrameHeader&, SectionEntry& entry) { entry.flags = sectionMore; });
        }},
+      {"frame of another history",
+       [](Files& files) {
+         editLastFrame(files, [](FrameHeader& of, SectionEntry&) { of.previousChecksum ^= 1; });
+       },
+       nullptr},
+      {"frame with the sequence after the next",
+       [](Files& files) {
+         editLastFrame(files, [](FrameHeader& of, SectionEntry&) { ++of.sequence; });
+       },
+       nullptr},
+      {"snapshot that is missing", installed(7, listed.covers + 1)},
+      {"snapshot that covers less than the one before", installed(7, listed.covers - 1), nullptr},
+      {"snapshot that covers more than there is", installed(listed.file, 1'000'000)},
+      {"changes of what is not there",
+       changed([](std::string& out) {
+         Catalog::removeStore(out, 70);
+         Catalog::removeLog(out, 70);
+         Catalog::trimLog(out, 70, 1);
+         Catalog::setRetention(out, 70, {});
+         Catalog::installSnapshot(out, 70, {.file = 7, .covers = 9, .bytes = 1, .hash = 1});
+         Catalog::removeFiles(out, {70});
+       }),
+       nullptr},
+      {"file taken off that a log needs",
+       changed([&](std::string& out) { Catalog::removeFiles(out, {numberOf(archive)}); }),
+       "Corruption", "log"},
+      {"sealed segment without its index that does not end as listed",
+       [&](Files& files) {
+         files = withoutIndexes(std::move(files));
+         SealedFile file;
+         file.number = 3;
+         file.firstSequence = 21;
+         file.lastSequence = 32;
+         file.endOffset = files[sealed].size();
+         file.lastChecksum = 1;
+         file.logs.push_back({.log = 1, .start = 11, .end = 22, .bytes = 1, .maxTimeMs = 0});
+         std::string changes;
+         Catalog::installArchive(changes, file, {3});
+         appendChanges(files, changes);
+       },
+       "Corruption", "log"},
+      {"unknown change of the catalog", changed([](std::string& out) { out += '\14'; })},
+      {"change of the catalog that is cut off",
+       changed([](std::string& out) {
+         Catalog::newEpoch(out, 7);
+         out.pop_back();
+       })},
+      {"more epochs than are kept",
+       changed([](std::string& out) {
+         for (std::uint64_t id = 1; id <= epochsKept; ++id) Catalog::newEpoch(out, id);
+       }),
+       nullptr},
       {"second base frame",
        [](Files& files) {
          editLastFrame(files, [](FrameHeader& of, SectionEntry&) { of.kind = FrameKind::Base; });
@@ -634,6 +738,7 @@ TEST(JournalReader, RefusesWhatTheEngineRefuses) {
     });
   }
   cases.compare();
+  EXPECT_EQ(cases.stricter(), 0U);
 }
 
 }  // namespace
