@@ -686,6 +686,13 @@ TEST(JournalReader, RefusesWhatTheEngineRefuses) {
       {"file taken off that a log needs",
        changed([&](std::string& out) { Catalog::removeFiles(out, {numberOf(archive)}); }),
        "Corruption", "log"},
+      {"blob of a sealed segment gone",
+       changed([](std::string& out) {
+         SealedFile file;
+         file.number = 3;
+         file.blobs = {7};
+         Catalog::installArchive(out, file, {3});
+       })},
       {"sealed segment without its index that does not end as listed",
        [&](Files& files) {
          files = withoutIndexes(std::move(files));
