@@ -8,4 +8,7 @@ namespace penstock::command {
 /// `penstock topics create | list | describe | produce | consume | delete`.
 void addTopicsCommand(CLI::App& app);
 
+/// `penstock state verify`.
+void addStateCommand(CLI::App& app);
+
 }  // namespace penstock::command

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "penstock " + std::string(penstock::version()));
   app.require_subcommand(0, 1);  // so that a wrong word is named, and not only missed
   penstock::command::addTopicsCommand(app);
+  penstock::command::addStateCommand(app);
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty()) throw CLI::RequiredError("A subcommand");

@@ -6,14 +6,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "command.h"
+#include "output.h"
 #include "record_lines.h"
 
 namespace penstock::command {
@@ -65,13 +63,6 @@ StreamingClient clientOf(const Arguments& arguments, bool createDirectory = fals
   auto settings = pairsOf(arguments.settings);
   if (!createDirectory) settings.emplace("file.createDirectory", "false");
   return StreamingClient(arguments.address, settings);
-}
-
-void print(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw Error(ErrorCode::Retry,
-                fmt::format("writing to standard output: {}", std::strerror(errno)));
-  }
 }
 
 TopicDescription describe(const StreamingClient& client, const std::string& topic) {

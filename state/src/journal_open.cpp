@@ -23,9 +23,11 @@
 #include <thread>
 
 #include "append_lock.h"
+#include "file_names.h"
 #include "io_errors.h"
 #include "journal_core.h"
 #include "planted.h"
+#include "segment_build.h"
 
 namespace penstock::state {
 
@@ -60,23 +62,6 @@ std::string readSmall(File& file) {
   return text;
 }
 
-std::optional<std::uint64_t> numberIn(const std::string& name, std::string_view prefix,
-                                      std::string_view suffix, int base) {
-  if (!name.starts_with(prefix) || !name.ends_with(suffix) ||
-      name.size() <= prefix.size() + suffix.size()) {
-    return std::nullopt;
-  }
-  const std::string digits =
-      name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
-  std::size_t used = 0;
-  try {
-    const std::uint64_t number = std::stoull(digits, &used, base);
-    return used == digits.size() ? std::optional(number) : std::nullopt;
-  } catch (const std::exception&) {
-    return std::nullopt;
-  }
-}
-
 std::string hostName() {
   std::array<char, 256> host{};
   (void)::gethostname(host.data(), host.size() - 1);
@@ -93,9 +78,6 @@ bool unnamed(const std::string& holder) {
   return std::sscanf(holder.c_str(), "pid %ld on %255s", &pid, host.data()) == 2 &&
          hostName() == host.data() && ::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH;
 }
-
-constexpr std::string_view segmentSuffix = ".log";
-constexpr std::string_view temporarySuffix = ".tmp";
 
 }  // namespace
 
@@ -123,44 +105,15 @@ JournalCore::JournalCore(std::string directory, const JournalOptions& options,
 JournalCore::~JournalCore() { close(); }
 
 std::string JournalCore::segmentPath(std::uint64_t number) const {
-  return path(fmt::format("segment-{:010}{}", number, segmentSuffix));
+  return filePath(number, FileKind::Segment);
 }
 
 std::string JournalCore::filePath(std::uint64_t number, FileKind kind) const {
-  switch (kind) {
-    case FileKind::Segment:
-      return segmentPath(number);
-    case FileKind::Snapshot:
-      return path(fmt::format("snapshot-{:016x}.snap", number));
-    case FileKind::Blob:
-      return path(fmt::format("blob-{:016x}.blob", number));
-    case FileKind::Archive:
-      return path(fmt::format("archive-{:016x}.arch", number));
-    case FileKind::Export:
-      break;  // in no directory of a journal
-  }
-  return {};
+  return path(fileName(number, kind));
 }
 
 std::optional<std::uint64_t> JournalCore::numberOf(const std::string& name, FileKind kind) const {
-  std::optional<std::uint64_t> number;
-  switch (kind) {
-    case FileKind::Segment:
-      number = numberIn(name, "segment-", segmentSuffix, 10);
-      break;
-    case FileKind::Snapshot:
-      number = numberIn(name, "snapshot-", ".snap", 16);
-      break;
-    case FileKind::Blob:
-      number = numberIn(name, "blob-", ".blob", 16);
-      break;
-    case FileKind::Archive:
-      number = numberIn(name, "archive-", ".arch", 16);
-      break;
-    case FileKind::Export:
-      break;
-  }
-  return number && path(name) == filePath(*number, kind) ? number : std::nullopt;
+  return fileNumber(name, kind);
 }
 
 bool JournalCore::ownName(const std::string& name) const {
@@ -366,34 +319,9 @@ std::shared_ptr<File> JournalCore::writeSegment(const std::string& name, std::ui
   auto file = files().open(name, OpenMode::CreateNew);
   throwUnlessOk(file, "creating", name);
   const std::int64_t now = environment_.clock->wallMs();
-  const FileHeader fileHeader = makeFileHeader(FileKind::Segment, id_, number, 0, now, sequence);
-  std::string body;
-  catalog.encode(body);
-  std::vector<SectionEntry> entries;
-  for (std::size_t begin = 0; begin < body.size(); begin += sectionBytesMax) {
-    const std::string_view piece = std::string_view(body).substr(begin, sectionBytesMax);
-    SectionEntry entry{};
-    entry.kind = SectionKind::Catalog;
-    entry.flags = begin + piece.size() < body.size() ? sectionMore : 0;
-    entry.length = static_cast<std::uint32_t>(piece.size());
-    entry.count = begin == 0 ? 1 : 0;
-    entry.hash = hash64(piece);
-    entries.push_back(entry);
-  }
-  FrameHeader header{};
-  header.kind = FrameKind::Base;
-  header.sequence = sequence;
-  header.syncedUpTo = syncedUpTo;
-  header.segment = number;
-  header.fileOffset = sizeof(FileHeader);
-  header.previousChecksum = previousChecksum;
-  header.wallMs = now;
-  header.journalLow = id_.low;
-  header.epoch = catalog.epoch();
-  std::string bytes(reinterpret_cast<const char*>(&fileHeader), sizeof(fileHeader));
-  encodeFrame(header, entries, bytes);
-  bytes += body;
-  bytes.resize(sizeof(FileHeader) + header.frameBytes, '\0');
+  const SegmentStart start =
+      encodeSegmentStart(id_, number, sequence, previousChecksum, catalog, syncedUpTo, now);
+  const std::string& bytes = start.bytes;
   const std::uint64_t wanted = padded(bytes.size()) + (std::uint64_t{1} << 20);
   const auto reserved = file.value->allocate(wanted);
   try {
@@ -414,7 +342,7 @@ std::shared_ptr<File> JournalCore::writeSegment(const std::string& name, std::ui
   next.segment = number;
   next.end = bytes.size();
   next.sequence = sequence;
-  next.lastChecksum = header.checksum;
+  next.lastChecksum = start.checksum;
   next.allocated = reserved.ok() ? wanted : bytes.size();
   next.writebackAt = next.end;
   next.lastKind = FrameKind::Base;
@@ -821,33 +749,8 @@ void JournalCore::enterSegment(std::uint64_t number, std::shared_ptr<File> file)
 }
 
 SealedFile JournalCore::describeActive() const {
-  SealedFile file;
-  file.number = tail_.segment;
-  file.firstSequence = activeFirst_;
-  file.lastSequence = tail_.sequence;
-  file.endOffset = tail_.end;
-  file.lastChecksum = tail_.lastChecksum;
-  for (const auto& [id, sections] : active_.logs()) {
-    LogRange range;
-    range.log = static_cast<std::uint32_t>(id);
-    range.maxTimeMs = std::numeric_limits<std::int64_t>::min();
-    const auto& refs = active_.refs();
-    range.start = refs[sections.front()].base;
-    for (const std::uint32_t at : sections) {
-      range.end = refs[at].base + refs[at].count;
-      range.maxTimeMs = std::max(range.maxTimeMs, refs[at].maxTimeMs);
-      for (std::size_t piece = at;; ++piece) {
-        range.bytes += refs[piece].length;
-        if ((refs[piece].flags & sectionMore) == 0) break;
-      }
-    }
-    file.logs.push_back(range);
-  }
-  for (const auto& [id, sections] : active_.stores()) {
-    file.stores.push_back(static_cast<std::uint32_t>(id));
-  }
-  file.blobs = active_.blobs();
-  return file;
+  return describeSegment(active_, {tail_.segment, activeFirst_, tail_.sequence, tail_.end,
+                                   tail_.lastChecksum});
 }
 
 void JournalCore::startThread() {

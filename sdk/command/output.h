@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace penstock::command {
+
+/// Writes to standard output; an Error (Retry) when that fails, a full disk behind it for one.
+void print(const std::string& text);
+
+/// "17 B", "4.2 MiB".
+std::string bytesText(std::uint64_t bytes);
+
+/// Shows on standard error how far long work is: on a terminal a bar, which is gone at the end;
+/// elsewhere a line now and then, and none for work that is done within seconds.
+///
+/// Threads: owned by one thread.
+class ProgressMeter {
+ public:
+  explicit ProgressMeter(std::string doing);
+  ~ProgressMeter();
+  ProgressMeter(const ProgressMeter&) = delete;
+  ProgressMeter& operator=(const ProgressMeter&) = delete;
+  void show(std::uint64_t done, std::uint64_t total);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  const std::string doing_;
+  const bool terminal_;
+  bool shown_ = false;
+  Clock::time_point last_ = Clock::now();
+};
+
+}  // namespace penstock::command

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "file_names.h"
+
+#include <fmt/format.h>
+
+#include <exception>
+#include <string_view>
+
+namespace penstock::state {
+
+namespace {
+
+std::optional<std::uint64_t> numberIn(const std::string& name, std::string_view prefix,
+                                      std::string_view suffix, int base) {
+  if (!name.starts_with(prefix) || !name.ends_with(suffix) ||
+      name.size() <= prefix.size() + suffix.size()) {
+    return std::nullopt;
+  }
+  const std::string digits =
+      name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
+  std::size_t used = 0;
+  try {
+    const std::uint64_t number = std::stoull(digits, &used, base);
+    return used == digits.size() ? std::optional(number) : std::nullopt;
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
+std::string fileName(std::uint64_t number, FileKind kind) {
+  switch (kind) {
+    case FileKind::Segment:
+      return fmt::format("segment-{:010}.log", number);
+    case FileKind::Snapshot:
+      return fmt::format("snapshot-{:016x}.snap", number);
+    case FileKind::Blob:
+      return fmt::format("blob-{:016x}.blob", number);
+    case FileKind::Archive:
+      return fmt::format("archive-{:016x}.arch", number);
+    case FileKind::Export:
+      break;  // in no directory of a journal
+  }
+  return {};
+}
+
+std::optional<std::uint64_t> fileNumber(const std::string& name, FileKind kind) {
+  std::optional<std::uint64_t> number;
+  switch (kind) {
+    case FileKind::Segment:
+      number = numberIn(name, "segment-", ".log", 10);
+      break;
+    case FileKind::Snapshot:
+      number = numberIn(name, "snapshot-", ".snap", 16);
+      break;
+    case FileKind::Blob:
+      number = numberIn(name, "blob-", ".blob", 16);
+      break;
+    case FileKind::Archive:
+      number = numberIn(name, "archive-", ".arch", 16);
+      break;
+    case FileKind::Export:
+      break;
+  }
+  return number && name == fileName(*number, kind) ? number : std::nullopt;
+}
+
+}  // namespace penstock::state

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "frame.h"
+
+namespace penstock::state {
+
+/// What is being written stands under its name with this behind it; ignored and removed.
+inline constexpr std::string_view temporarySuffix = ".tmp";
+
+/// The name, without a directory, of a durable file.
+std::string fileName(std::uint64_t number, FileKind kind);
+/// The number of a file of that kind, if `name` is exactly the name of one.
+std::optional<std::uint64_t> fileNumber(const std::string& name, FileKind kind);
+
+}  // namespace penstock::state
