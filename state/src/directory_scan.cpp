@@ -644,6 +644,10 @@ void DirectoryScan::readListed() {
     const bool fresh = seen_.insert(listed.number).second;
     if (!fresh && options_.contents) continue;
     readSealed(scan);
+    if (options_.contents && !options_.prefix) {  // all is said; there may be thousands
+      scan.index = SegmentIndex{};
+      scan.bad.clear();
+    }
   }
   active.bad.assign(active.index.refs().size(), false);
   if (options_.contents) {

@@ -16,9 +16,9 @@ namespace penstock::testsupport {
 inline const std::string specimenDirectory = "/specimen";
 
 /// A closed journal with every kind of file and damage worth having: sealed segments, an archive,
-/// a blob, snapshots; stores `settled` (all in its snapshot), `moving` (snapshot and changes in sealed
-/// segments and the active one), `young` (no snapshot) and `large` (in the blob); logs `log` and
-/// `other`.
+/// a blob, snapshots; stores `settled` (all in its snapshot), `moving` (snapshot and changes in
+/// sealed segments and the active one), `young` (no snapshot) and `large` (in the blob); logs `log`
+/// and `other`.
 void writeSpecimen(SimFs& machine);
 
 /// What the engine says of a directory.
