@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/state/backup.h>
 #include <penstock/state/journal.h>
 #include <atomic>
 #include <cerrno>
@@ -131,6 +132,10 @@ class JournalCore {
   // journal_clean.cpp
   void snapshotStore(StoreId id);
   std::uint64_t clean();
+
+  // journal_backup.cpp
+  BackupReport backupTo(const std::string& target, const BackupOptions& options);
+  static JournalCore& of(Journal& journal) { return *journal.core_; }
 
   void checkUsable() const;
   [[nodiscard]] bool forked() const noexcept { return process_.forkedChild(); }
