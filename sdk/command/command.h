@@ -8,7 +8,7 @@ namespace penstock::command {
 /// `penstock topics create | list | describe | produce | consume | delete`.
 void addTopicsCommand(CLI::App& app);
 
-/// `penstock state verify`.
+/// `penstock state ls | get | set | stat | verify | compact | backup | repair`.
 void addStateCommand(CLI::App& app);
 
 }  // namespace penstock::command

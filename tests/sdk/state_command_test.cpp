@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 #include <penstock/state/local_file_storage.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -57,11 +59,13 @@ class StateCommand : public ::testing::Test {
     EXPECT_EQ(std::count(finished.err.begin(), finished.err.end(), '\n'), 1) << finished.err;
     return finished.err;
   }
-  /// A closed storage with sealed segments.
+  /// A closed storage with sealed segments, which nobody has cleaned.
   void fill() const {
+    state::Environment environment = state::Environment::real();
+    environment.threads = false;
     JournalOptions options;
     options.segmentBytes = 4096;
-    const auto journal = Journal::open(state, options);
+    const auto journal = Journal::open(state, options, environment);
     const auto store = journal->declareStore("storage");
     const auto log = journal->declareLog("log");
     state::Commit commit;
@@ -108,6 +112,7 @@ TEST_F(StateCommand, VerifyNamesDamageAndEndsWithThree) {
   EXPECT_THAT(finished.out, Not(HasSubstr("\nsound\n")));
   EXPECT_THAT(finished.err, HasSubstr("damaged in 1 place;"));
   const auto json = nlohmann::json::parse(run({"verify", state, "--json"}).out);
+  ASSERT_EQ(json["damages"].size(), 1U);
   EXPECT_EQ(json["damages"][0]["stores"][0], "storage");
   EXPECT_EQ(json["damages"][0]["kind"], "section");
 }
@@ -115,6 +120,142 @@ TEST_F(StateCommand, VerifyNamesDamageAndEndsWithThree) {
 TEST_F(StateCommand, VerifyNamesWhoHasTheDirectory) {
   const LocalFileStorage storage(state);
   EXPECT_THAT(good({"verify", state}), HasSubstr("in use by pid " + std::to_string(::getpid())));
+}
+
+TEST_F(StateCommand, ValuesOfEveryTypeAreWrittenReadAndListed) {
+  { const LocalFileStorage storage(state); }
+  const std::vector<std::vector<std::string>> values{
+      {"text", "two words", "string", "two words\n", "\"two words\""},
+      {"number", "-17", "int64", "-17\n", "-17"},
+      {"share", "0.5", "double", "0.5\n", "0.5"},
+      {"yes", "true", "bool", "true\n", "true"},
+      {"bytes", "AAE=", "binary", "{\"$binary\":\"AAE=\"}\n", "AAE="},
+      {"list", "[1,\"a\"]", "json", "[1,\"a\"]\n", "[1,\"a\"]"}};
+  for (const auto& value : values) {
+    EXPECT_EQ(good({"set", state, value[0], value[1], "--type", value[2]}), "");
+    EXPECT_EQ(good({"get", state, value[0]}), value[3]);
+  }
+  EXPECT_EQ(good({"set", state, "nothing", "--type", "null"}), "");
+  good({"set", state, "count", "3", "--type", "int64", "--sub", "a/b", "--sub", "c"});
+  EXPECT_EQ(good({"get", state, "count", "--sub", "a/b", "--sub", "c"}), "3\n");
+  const std::string listed = good({"ls", state});
+  for (const auto& value : values) {
+    EXPECT_THAT(listed, HasSubstr(value[0]));
+    EXPECT_THAT(listed, HasSubstr(value[4]));
+  }
+  EXPECT_THAT(listed, HasSubstr("a/b/c"));
+  EXPECT_EQ(LocalFileStorage(state).get<std::int64_t>("number"), -17);
+  const auto json = nlohmann::json::parse(good({"ls", state, "--json", "--prefix", "n"}));
+  ASSERT_EQ(json.size(), 2U);
+  EXPECT_EQ(json[1]["key"], "number");
+  EXPECT_EQ(json[1]["type"], "int64");
+  EXPECT_EQ(json[1]["value"], -17);
+  EXPECT_EQ(nlohmann::json::parse(good({"get", state, "share", "--json"}))["type"], "double");
+}
+
+TEST_F(StateCommand, LongValuesAreShortenedInAList) {
+  LocalFileStorage(state).set("long", std::string(5000, 'x'));
+  EXPECT_LT(good({"ls", state}).size(), 400U);
+  EXPECT_EQ(good({"get", state, "long"}).size(), 5001U);
+}
+
+TEST_F(StateCommand, StatSaysWhatADirectoryHoldsAlsoInUse) {
+  fill();
+  const auto json = nlohmann::json::parse(good({"stat", state, "--json"}));
+  EXPECT_EQ(json["stores"][0]["name"], "storage");
+  EXPECT_EQ(json["stores"][0]["keys"], 40);
+  EXPECT_EQ(json["logs"][0]["end"], 40);
+  EXPECT_EQ(json["use"], "nobody");
+  EXPECT_GT(json["files"]["segments"]["files"], 1);
+  const LocalFileStorage storage(state);
+  const std::string text = good({"stat", state});
+  EXPECT_THAT(text, HasSubstr("in use by pid"));
+  EXPECT_THAT(text, HasSubstr("storage"));
+  EXPECT_THAT(text, HasSubstr("no bound, no bound"));
+}
+
+TEST_F(StateCommand, CompactFreesWhatNobodyNeeds) {
+  {
+    JournalOptions options;
+    options.segmentBytes = 4096;
+    options.snapshotAfterBytes = 1ULL << 40;
+    state::Environment environment = state::Environment::real();
+    environment.threads = false;
+    const auto journal = Journal::open(state, options, environment);
+    const auto store = journal->declareStore("storage");
+    state::Commit commit;
+    for (int i = 0; i < 400; ++i) {
+      commit.put(store, "key", '\x05' + std::to_string(i) + std::string(300, 'v'));
+      (void)journal->commit(commit, state::Durability::Buffered);
+    }
+  }
+  const auto json = nlohmann::json::parse(good({"compact", state, "--json"}));
+  EXPECT_LT(json["bytesAfter"], json["bytesBefore"]);
+  EXPECT_THAT(good({"get", state, "key"}), StartsWith("399v"));
+  EXPECT_THAT(good({"compact", state}), HasSubstr("after "));
+}
+
+TEST_F(StateCommand, BackupCopiesADirectoryThatIsShared) {
+  state::LocalFileStorageOptions options;
+  options.sharing = state::Sharing::Shared;
+  LocalFileStorage storage(state, options);
+  storage.set("key", "value");
+  const std::string copy = directory / "copy";
+  EXPECT_THAT(good({"backup", state, copy}), HasSubstr("verified"));
+  EXPECT_EQ(good({"get", copy, "key"}), "value\n");
+  EXPECT_THAT(refused({"backup", state, copy}), HasSubstr("is not empty"));
+}
+
+TEST_F(StateCommand, BackupOfAnExclusiveDirectoryNamesTheHolderAndTheWay) {
+  const LocalFileStorage storage(state);
+  EXPECT_THAT(refused({"backup", state, directory / "copy"}, 4),
+              ::testing::AllOf(HasSubstr("pid " + std::to_string(::getpid())),
+                               HasSubstr("penstock::state::backup")));
+  EXPECT_FALSE(std::filesystem::exists(directory / "copy"));
+}
+
+TEST_F(StateCommand, RepairSaysWhatItLosesBeforeItWritesAnything) {
+  fill();
+  damage();
+  const std::string copy = directory / "repaired";
+  const Finished asked = run({"repair", state, copy});
+  EXPECT_EQ(asked.exitCode, 2);
+  EXPECT_THAT(asked.err, HasSubstr("--yes"));
+  EXPECT_THAT(asked.out, HasSubstr("store 'storage' ends at frame"));
+  EXPECT_FALSE(std::filesystem::exists(copy));
+  const std::string said = good({"repair", state, copy, "--yes"});
+  EXPECT_LT(said.find("the copy will not have"), said.find("written and verified"));
+  EXPECT_THAT(good({"verify", copy}), HasSubstr("\nsound\n"));
+  EXPECT_EQ(run({"verify", state}).exitCode, 3) << "the source was touched";
+}
+
+TEST_F(StateCommand, RepairOfASoundDirectoryWritesNothing) {
+  fill();
+  EXPECT_THAT(good({"repair", state, directory / "copy", "--yes"}), HasSubstr("nothing to repair"));
+  EXPECT_FALSE(std::filesystem::exists(directory / "copy"));
+}
+
+TEST_F(StateCommand, BadInputIsNamed) {
+  { const LocalFileStorage storage(state); }
+  EXPECT_THAT(refused({"set", state, "k", "seven", "--type", "int64"}),
+              HasSubstr("'seven' is no int64"));
+  EXPECT_THAT(refused({"set", state, "k", "99999999999999999999", "--type", "int64"}),
+              HasSubstr("is no int64"));
+  EXPECT_THAT(refused({"set", state, "k", "1x", "--type", "double"}), HasSubstr("is no double"));
+  EXPECT_THAT(refused({"set", state, "k", "yes", "--type", "bool"}), HasSubstr("true or false"));
+  EXPECT_THAT(refused({"set", state, "k", "#", "--type", "binary"}), HasSubstr("is not base64"));
+  EXPECT_THAT(refused({"set", state, "k", "x", "--type", "null"}), HasSubstr("null"));
+  refused({"set", state, "k", "{", "--type", "json"});
+  EXPECT_THAT(refused({"set", state, "k", "x", "--type", "text"}), HasSubstr("text"));
+  EXPECT_THAT(refused({"set", state, "", "x"}, 1), HasSubstr("key"));
+  EXPECT_THAT(refused({"get", state, "nothere"}, 1), HasSubstr("\"nothere\""));
+  EXPECT_THAT(refused({"get", state, "k", "--sub", "nothere"}),
+              HasSubstr("no sub-storage nothere"));
+  for (const char* command : {"ls", "stat", "compact"}) {
+    EXPECT_NE(run({command, directory / "none"}).exitCode, 0) << command;
+  }
+  EXPECT_NE(run({"set", directory / "none", "k", "v"}).exitCode, 0);
+  EXPECT_FALSE(std::filesystem::exists(directory / "none"));
 }
 
 TEST_F(StateCommand, WrongUseIsOneLineAndExitCodeTwo) {
