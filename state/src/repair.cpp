@@ -384,6 +384,12 @@ std::vector<std::string> RepairPlan::losses() const {
         "all that was committed behind frame {}: {} bytes, with {} frames that are whole",
         last.value, lostBytes, lostFrames));
   }
+  for (const Damage& damage : damages) {
+    if (damage.kind != DamageKind::MissingFile || damage.sequence.value == 0) continue;
+    sentences.push_back(fmt::format(
+        "all that was committed behind frame {}: {} was the newest segment, and is missing",
+        last.value, damage.file));
+  }
   for (const RepairedStore& store : stores) {
     if (store.fate == StoreFate::Lost) {
       sentences.push_back(fmt::format("store '{}': nothing of it can be proven", store.name));

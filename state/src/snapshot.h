@@ -47,9 +47,6 @@ inline constexpr std::uint32_t blockMagic = 0x314b4250;           // "PBK1"
 inline constexpr std::uint64_t footerMagic = 0x52544650414e5350;  // "PSNAPFTR"
 inline constexpr std::size_t blockBytesTarget = 16 * 1024;        // small enough to verify in 2 us
 
-/// Of a block: its header up to the hash, then what follows the header.
-std::uint64_t blockHash(const BlockHeader& header, std::string_view body) noexcept;
-
 /// Writes the sorted entries of a store to a new file. Throws IoError or DiskFull.
 ///
 /// Threads: owned by one thread.

@@ -291,6 +291,19 @@ TEST_F(RepairTest, PositionsThatAreNotTrueAnyMoreAreRefused) {
   EXPECT_THROW(copy->checkPosition(log, position), PositionOutOfRange);
 }
 
+TEST_F(RepairTest, ARemovedNewestSegmentIsALossThatIsNamed) {
+  const std::string newest = filesOf("segment-").back();
+  machine_->removeSynced(newest);
+  const RepairPlan planned = plan();
+  EXPECT_TRUE(planned.needed);
+  EXPECT_THAT(planned.losses(), ::testing::ElementsAre(HasSubstr(newest)));
+  const auto process = machine_->startProcess();
+  repairInto(planned, target, process->environment());
+  const Verdict copy = askEngine(*machine_, target);
+  EXPECT_FALSE(copy.refused) << copy.why;
+  EXPECT_TRUE(original().logs.at("log").starts_with(copy.logs.at("log")));
+}
+
 TEST_F(RepairTest, ADirectoryInUseIsRefusedByTheNameOfTheHolder) {
   const auto holder = machine_->startProcess();
   const auto journal = Journal::open(specimenDirectory, {}, holder->environment());

@@ -110,12 +110,12 @@ struct VerifyReport {
 /// behind the last whole frame is `underWay`; a file that is gone counts only when the journal,
 /// read again, still lists it. Leftovers are not looked for then. To see who has the directory, the
 /// lock of PRESENCE is tried for a moment at the start: a process that opens the directory
-/// exclusively in that very moment is refused, and has to try again.
+/// exclusively in that very moment is refused, and one that closes it leaves a recovery to do.
 ///
 /// Cannot tell: rot behind the last mark of the active segment looks like a torn tail (R4 in
 /// docs/formats.md), and rot in zeros behind it likewise.
-/// Errors: ConfigurationError when there is no journal; FormatTooNew; IoError when the directory
-/// cannot be listed. A file or sector that cannot be read is damage, with the error in its text.
+/// Errors: ConfigurationError when there is no journal, Corruption when all segments are missing;
+/// FormatTooNew; IoError. A file or sector that cannot be read is damage, its error in the text.
 /// Cost: reads all bytes once, blobs' too. Memory: the indexes of one sealed segment at a time.
 ///
 ///     const VerifyReport report = verifyJournal("state");
