@@ -280,6 +280,7 @@ TEST_F(RepairTest, PositionsThatAreNotTrueAnyMoreAreRefused) {
   const auto process = machine_->startProcess();
   repairInto(planned, target, process->environment());
   const auto copy = Journal::open(target, {}, process->environment());
+  EXPECT_NE(copy->position(log, 0).epoch, position.epoch);
   EXPECT_THROW(copy->checkPosition(log, position), PositionOutOfRange);
   // Also when as many other records were written since.
   while (copy->log(log).end < position.offset + 5) {
