@@ -1115,7 +1115,6 @@ AssembledStore DirectoryScan::assemble(std::uint32_t store) {
         // A cleared store owes nothing to what was before.
         if (!assembled.state && cleared) assembled.state = fresh();
         if (!assembled.state) continue;
-        const std::unique_lock lock(assembled.state->mutex());
         if (!assembled.state->apply(*bytes)) lose(sequence);
       }
     }

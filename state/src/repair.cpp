@@ -213,10 +213,9 @@ void Repair::writeSnapshot(CopyTarget& target, std::uint32_t id) {
   const auto file = target.create(name);
   SnapshotWriter writer(*file, target.path(name), scan_.id, entry.file, id, entry.covers,
                         environment_.clock->wallMs());
-  assembled.state->scan({}, {}, [&](std::string_view key, std::string_view value) {
-    writer.add(key, value);
-    return true;
-  });
+  for (ImageCursor at(assembled.state->image(), {}); at.valid(); at.next()) {
+    writer.add(at.key(), at.value());
+  }
   entry.hash = writer.finish().checksum;
   entry.bytes = writer.bytes();
   target.written(name, *file);
