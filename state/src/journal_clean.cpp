@@ -153,6 +153,8 @@ std::string JournalCore::retentionChanges() {
   const std::int64_t now = environment_.clock->wallMs();
   std::string changes;
   for (const auto& [id, log] : catalog_.logs) {
+    const std::int64_t age =
+        log.retention.maxAgeMs / (planted(Planted::DropsWithinRetention) ? 2 : 1);
     std::uint64_t start = log.start;
     std::uint64_t kept = 0;  // bytes of what comes later
     if (log.retention.maxBytes >= 0) {
@@ -163,13 +165,12 @@ std::string JournalCore::retentionChanges() {
     for (auto file = catalog_.sealed.rbegin(); file != catalog_.sealed.rend(); ++file) {
       for (const LogRange& range : file->logs) {
         if (range.log != id) continue;
-        const bool old =
-            log.retention.maxAgeMs >= 0 && range.maxTimeMs < now - log.retention.maxAgeMs;
+        const bool old = log.retention.maxAgeMs >= 0 && range.maxTimeMs < now - age;
         const bool over = log.retention.maxBytes >= 0 &&
                           kept >= static_cast<std::uint64_t>(log.retention.maxBytes);
         kept += range.bytes;
         // A younger segment may hold older records: only a whole tail of old ones goes.
-        if (over || (old && allOlder(id, range.end, now - log.retention.maxAgeMs))) {
+        if (over || (old && allOlder(id, range.end, now - age))) {
           start = std::max(start, range.end);
         }
       }

@@ -21,8 +21,10 @@ enum class Planted : int {
   BadFrameSkipped = 10,          // recovery goes on behind it
   TornTailNotCut = 11,           // after a failed write, the next frame goes behind what it left
   WaiterToldSuccess = 12,        // of a group whose sync failed
+  SnapshotDropsWrites = 13,      // that came while it was made
   PositionsOutsideBatch = 14,    // the first section of a commit is a frame of its own
   NotMadeDurable = 15,           // recovery serves what it found without syncing it
+  DropsWithinRetention = 16,     // cleaning takes records of half the age for old
   JoinerVouchesUnread = 21,      // for what only the cache has, after a sync of others failed
 };
 

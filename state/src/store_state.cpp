@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "commit_content.h"
+#include "planted.h"
 
 namespace penstock::state {
 
@@ -275,6 +276,7 @@ void StoreState::installSnapshot(std::shared_ptr<const SnapshotReader> snapshot)
   if (isGone_) counting_ = false;  // it may hold fewer
   const auto first = below_.layers.begin();
   below_.layers.erase(first, first + static_cast<std::ptrdiff_t>(snapshotLayers_));
+  if (planted(Planted::SnapshotDropsWrites)) overlay_ = std::make_unique<PackedMap>();
   below_.snapshot = std::move(snapshot);
   snapshotLayers_ = 0;
 }

@@ -135,7 +135,8 @@ class SimFs {
   /// Cuts the power before the n-th operation from now (1: the next).
   void crashAfterOperation(std::uint64_t n, CrashStyle style = CrashStyle::Fail);
   [[nodiscard]] bool crashed() const;
-  /// Called before each operation is applied; may clone, not call this machine otherwise.
+  /// Called before each operation is applied; may clone. May make calls on other files than the
+  /// one of the operation, as somebody else does meanwhile: the hook is not called for those.
   void onOperation(std::function<void(const Operation&)> hook);
 
   void fail(const SimFault& fault);
