@@ -620,8 +620,9 @@ void DirectoryScan::judgeTail(ScannedFile& file, std::uint64_t at, std::uint64_t
     });
     damaged(DamageKind::MissingFile, missing, 0, 0, sequence,
             fmt::format("{}: is missing: {} was sealed, so a later segment was there. What it held "
-                        "is lost, from frame {} on; opening takes the directory for a whole one",
-                        missing, file.path(), sequence));
+                        "is lost, from frame {} on",
+                        missing, file.path(), sequence))
+        .refusesDirectory = true;
     return;
   }
   TornTail torn;
@@ -703,7 +704,7 @@ std::unique_ptr<ScannedFile> DirectoryScan::openListed(
     dependents(damage);
   }
   try {
-    checkFileHeader(file->at(0, sizeof(FileHeader)), name, kind, id, number);
+    checkFileHeader(file->at(0, sizeof(FileHeader)), name, kind, id, number, size.store);
   } catch (const Corruption& wrong) {
     dependents(damaged(DamageKind::File, name, wrong.offset(), sizeof(FileHeader), 0,
                        wrong.what() + file->errorText()));
@@ -924,7 +925,7 @@ void DirectoryScan::readSnapshot(std::uint32_t store, const StoreEntry& entry) {
       if (scan.report.damages.size() > before) scan.badSnapshots.insert(store);
     }
   } mark{*this, store, before};
-  const auto file = openListed(snapshot.file, FileKind::Snapshot, {snapshot.bytes, true},
+  const auto file = openListed(snapshot.file, FileKind::Snapshot, {snapshot.bytes, true, store},
                                needed);
   if (!file) return;
   if (file->size() != snapshot.bytes) return;
@@ -1004,9 +1005,11 @@ void DirectoryScan::readIdentity() {
   const std::string expected = fmt::format("penstock journal {} format ", id.text());
   if (text.starts_with(expected)) return;
   damaged(DamageKind::File, name, 0, text.size(), 0,
-          fmt::format("{}: does not say that this is journal {}; nothing depends on it. Remove it, "
-                      "and the next opening writes it anew",
-                      name, id.text()));
+          fmt::format("{}: does not say that this is journal {}. If files of two directories are "
+                      "mixed, no more than one has to be here; if only this one is damaged, "
+                      "remove it, and the next opening writes it anew",
+                      name, id.text()))
+      .refusesDirectory = text.starts_with("penstock journal ");
 }
 
 void DirectoryScan::lookForLeftovers() {

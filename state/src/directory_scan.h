@@ -166,6 +166,7 @@ class DirectoryScan {
   struct Size {
     std::uint64_t bytes = 0;
     bool exact = false;  // else: at least
+    std::uint64_t store = 0;  // of a snapshot
   };
   /// Null, and it is reported, when the file is not there or is none of this journal.
   std::unique_ptr<ScannedFile> openListed(std::uint64_t number, FileKind kind, Size size,

@@ -182,6 +182,7 @@ class JournalCore {
                                                          std::uint64_t sequence) const;
   void publishRecovered();
   void writeIdentity();
+  void checkIdentity(const std::string& segment);
   void join();
   void beginAt(std::uint64_t packedEnd);
   void forgetPage();

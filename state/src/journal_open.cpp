@@ -370,6 +370,21 @@ void JournalCore::create() {
   writeIdentity();
 }
 
+/// The newest segment says which journal it is: one of another directory would be taken for it.
+void JournalCore::checkIdentity(const std::string& segment) {
+  const std::string name = path("JOURNAL");
+  const auto file = files().open(name, OpenMode::Read);
+  if (file.error == ENOENT) return;  // written anew
+  throwUnlessOk(file, "opening", name);
+  const std::string text = readSmall(*file.value);
+  const std::string begins = "penstock journal ";
+  if (!text.starts_with(begins) || text.starts_with(begins + idText_ + ' ')) return;
+  throw Corruption(name, 0,
+                   fmt::format("{}: says '{}', but {} is of journal {}: files of two directories "
+                               "are mixed. Restore the directory from a backup",
+                               name, text, segment, idText_));
+}
+
 /// JOURNAL exists from the moment that segments do: a directory that has it but no segment is
 /// one whose segments somebody removed.
 void JournalCore::writeIdentity() {
@@ -418,6 +433,7 @@ void JournalCore::recover(std::uint64_t newest) {
   id_ = {header.journalLow, header.journalHigh};
   idText_ = id_.text();
   checkFileHeader(content, name, FileKind::Segment, id_, newest);
+  checkIdentity(name);
 
   catalog_ = Catalog{};
   active_ = SegmentIndex{};
@@ -441,6 +457,15 @@ void JournalCore::recover(std::uint64_t newest) {
   if (damaged) {
     const std::string_view tail = std::string_view(content).substr(end);
     const std::size_t last = tail.find_last_not_of('\0');
+    if (SegmentIndex::decodeFooter(tail, id_.low, newest, end)) {
+      // It is written once the next segment is on disk.
+      const std::string missing = segmentPath(newest + 1);
+      throw Corruption(missing, 0,
+                       fmt::format("{}: is missing: {} was sealed, so there was a later segment. "
+                                   "What it held, from frame {} on, was acknowledged; restore the "
+                                   "directory from a backup",
+                                   missing, name, expected));
+    }
     if (const auto proof = proofOfSync(content, end + 8, expected)) {
       throw Corruption(
           name, end,

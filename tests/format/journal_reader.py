@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 import xxhash
+import zstandard
 
 FORMAT_VERSION = 1
 SEGMENT, SNAPSHOT, BLOB, ARCHIVE = 1, 2, 3, 4
@@ -468,6 +469,32 @@ def sections(pieces: list[Piece]) -> list[list[Piece]]:
 # ---- Recovery -------------------------------------------------------------------------------
 
 
+def index_footer(content: bytes, journal: bytes, segment: int, at: int) -> list[Piece] | None:
+    """The index footer at an offset; None where there is none, or a damaged one."""
+    if at + INDEX_HEADER.size > len(content):
+        return None
+    magic, low, number, own, count, hash_, check = INDEX_HEADER.unpack_from(content, at)
+    if hash64(content[at : at + 48]) != check or magic != b"PINDEX01":
+        return None
+    if low != int.from_bytes(journal[:8], "little"):
+        return None
+    if (number, own) != (segment, at):
+        return None
+    at += INDEX_HEADER.size
+    entries = content[at : at + count * INDEX_ENTRY.size]
+    if len(entries) != count * INDEX_ENTRY.size or hash64(entries) != hash_:
+        return None
+    pieces = []
+    for entry in INDEX_ENTRY.iter_unpack(entries):
+        sequence, id_, base, blob, offset, own_hash, smallest, largest = entry[:8]
+        length, records, kind, flags, _ = entry[8:]
+        pieces.append(
+            Piece(kind, flags, length, id_, base, records, smallest, largest, own_hash, blob,
+                  offset, sequence)
+        )  # fmt: skip
+    return pieces
+
+
 class Journal:
     """What a directory holds once its active segment is read."""
 
@@ -494,6 +521,7 @@ class Journal:
         name = segment_name(self.active)
         directory = self.directory
         first = directory.header(name, SEGMENT, self.active)
+        self.check_identity()
         content = directory.content(name)
         end, expected, previous = FILE_HEADER.size, first, None
         while True:
@@ -513,12 +541,23 @@ class Journal:
         if not content[end:].strip(b"\0"):
             self.verdict = {"kind": "end"}
             return
+        if index_footer(content, directory.journal, self.active, end) is not None:
+            raise Refused(segment_name(self.active + 1), 0, "is missing: the one before was sealed")
         for at in range(end + 8, len(content), 8):
             if content[at : at + 4] == b"PFR1":
                 later = directory.frame(self.active, at, len(content))
                 if later and later.sequence > expected and later.synced >= expected:
                     raise Refused(name, end, f"frame {expected} was on disk, and is damaged")
         self.verdict = {"kind": "torn", "file": name, "offset": end, "sequence": expected}
+
+    def check_identity(self) -> None:
+        """JOURNAL names no other journal than the active segment's header."""
+        if "JOURNAL" not in self.directory.names:
+            return
+        words = self.directory.content("JOURNAL").decode("utf-8", "replace").split()
+        own = f"{int.from_bytes(self.directory.journal, 'little'):032x}"
+        if words[:2] == ["penstock", "journal"] and words[2:3] != [own]:
+            raise Refused("JOURNAL", 0, "names another journal")
 
     def take(self, frame: Frame) -> None:
         """The catalog after a frame."""
@@ -584,29 +623,7 @@ class Journal:
 
     def footer(self, sealed: Sealed) -> list[Piece] | None:
         content = self.directory.content(sealed.name())
-        at = sealed.end
-        if at + INDEX_HEADER.size > len(content):
-            return None
-        magic, low, number, own, count, hash_, check = INDEX_HEADER.unpack_from(content, at)
-        if hash64(content[at : at + 48]) != check or magic != b"PINDEX01":
-            return None
-        if low != int.from_bytes(self.directory.journal[:8], "little"):
-            return None
-        if (number, own) != (sealed.number, at):
-            return None
-        at += INDEX_HEADER.size
-        entries = content[at : at + count * INDEX_ENTRY.size]
-        if len(entries) != count * INDEX_ENTRY.size or hash64(entries) != hash_:
-            return None
-        pieces = []
-        for entry in INDEX_ENTRY.iter_unpack(entries):
-            sequence, id_, base, blob, offset, own_hash, smallest, largest = entry[:8]
-            length, records, kind, flags, _ = entry[8:]
-            pieces.append(
-                Piece(kind, flags, length, id_, base, records, smallest, largest, own_hash, blob,
-                      offset, sequence)
-            )  # fmt: skip
-        return pieces
+        return index_footer(content, self.directory.journal, sealed.number, sealed.end)
 
     def sealed_frames(self, sealed: Sealed) -> list[Frame]:
         """The frames of a sealed segment; their sections are verified when they are read."""
@@ -803,11 +820,30 @@ def decoded(data: bytes, depth: int = 1):
     raise Malformed(f"no valid value has tag {tag} and {len(payload)} bytes")
 
 
+def stored_value(data: bytes):
+    """What a store keeps: a value, or one that expires or is compressed."""
+    if data[:1] == b"\x0a":
+        if len(data) < 10 or data[9] == 10:
+            raise Malformed("nothing that expires")
+        expires = int.from_bytes(data[1:9], "little", signed=True)
+        return {"expires": expires, "value": stored_value(data[9:])}
+    if data[:1] == b"\x0b":
+        length = int.from_bytes(data[2:6], "little")
+        frame = data[6:]
+        try:
+            if data[1] != 1 or zstandard.frame_content_size(frame) != length:
+                raise Malformed("no compressed value")
+            return decoded(zstandard.ZstdDecompressor().decompress(frame))
+        except zstandard.ZstdError as why:
+            raise Malformed(str(why)) from None
+    return decoded(data)
+
+
 def value_json(data: bytes, values: bool):
     if not values:
         return data.hex()
     try:
-        return decoded(data)
+        return stored_value(data)
     except Malformed as why:
         return {"TypeMismatch": str(why)}
 

@@ -173,6 +173,7 @@ TEST_F(VerifyTest, ARemovedNewestSegmentIsNoticedByTheFooterOfTheOneBefore) {
       [&](const Damage& damage) { return damage.kind == DamageKind::MissingFile; });
   ASSERT_NE(missing, report.damages.end());
   EXPECT_EQ(missing->file, newest);
+  expectSame(askEngine(*machine), report);
 }
 
 TEST_F(VerifyTest, SwappedFilesAreNamedAndJudgedAsTheEngineDoes) {
@@ -258,16 +259,19 @@ TEST_F(VerifyTest, LeftoversAndWhatWasKeptAsideAreListed) {
   EXPECT_THAT(report.keptAside, ::testing::ElementsAre(torn));
 }
 
-TEST_F(VerifyTest, ABadIdentityFileIsNamedAndRefusesNothing) {
+TEST_F(VerifyTest, ABadIdentityFileIsNamedAndOneOfAnotherJournalRefuses) {
   const auto machine = specimen().clone(1);
   const std::string path = specimenDirectory + "/JOURNAL";
-  Bytes bytes = machine->image(path);
-  bytes[20] ^= std::byte{1};
-  machine->setImage(path, bytes);
-  const VerifyReport report = verify(*machine);
-  ASSERT_THAT(report.damages, SizeIs(1));
-  EXPECT_EQ(report.damages[0].file, path);
-  EXPECT_FALSE(report.refused());
+  for (const std::size_t at : {0, 20}) {  // in a word, and in the id
+    Bytes bytes = specimen().image(path);
+    bytes[at] ^= std::byte{1};
+    machine->setImage(path, bytes);
+    const VerifyReport report = verify(*machine);
+    ASSERT_THAT(report.damages, SizeIs(1));
+    EXPECT_EQ(report.damages[0].file, path);
+    EXPECT_EQ(report.refused(), at == 20);
+    expectSame(askEngine(*machine->clone(1)), report);
+  }
   machine->removeSynced(path);
   EXPECT_THAT(verify(*machine).notices, SizeIs(1));
 }
