@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 
 #include "bytes.h"
 #include "file_names.h"
@@ -112,11 +113,14 @@ void CopyTarget::publish(const std::string& newest) {
 }
 
 void CopyTarget::abandon() noexcept {
-  for (const auto& [name, bytes] : files_) {
-    (void)environment_.files->remove(path(name));
-    (void)environment_.files->remove(path(name) + std::string(temporarySuffix));
+  try {
+    for (const auto& [name, bytes] : files_) {
+      (void)environment_.files->remove(path(name));
+      (void)environment_.files->remove(path(name) + std::string(temporarySuffix));
+    }
+    (void)environment_.files->remove(path("JOURNAL"));
+  } catch (const std::bad_alloc&) {  // what is left is no journal that anybody opens
   }
-  (void)environment_.files->remove(path("JOURNAL"));
 }
 
 }  // namespace penstock::state

@@ -233,8 +233,10 @@ std::uint64_t JournalCore::writeBlob(const Commit::Content& content) {
 
 /// Of a commit that was not written. A failed sync may have kept it for a frame that is there.
 void JournalCore::dropBlob(std::uint64_t blob) noexcept {
-  if (blob != 0 && page().poisoned.load() == 0) {
+  if (blob == 0 || page().poisoned.load() != 0) return;
+  try {
     (void)files().remove(filePath(blob, FileKind::Blob));
+  } catch (const std::bad_alloc&) {  // the next recovery removes it
   }
 }
 

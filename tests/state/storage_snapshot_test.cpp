@@ -68,7 +68,8 @@ TEST(StorageSnapshotTest, OutlivesTheStorage) {
   EXPECT_EQ(then.getLong("a"), 1);
 }
 
-// Each batch adds one in two sub-storages, one of which may come into being while a snapshot is made.
+// Each batch adds one in two sub-storages, one of which may come into being while a snapshot is
+// made.
 TEST(StorageSnapshotTest, SeesAllOfABatchOrNothing) {
   TemporaryDirectory directory;
   LocalFileStorageOptions options;
