@@ -48,7 +48,7 @@ std::string storedStruct(const ValueMap& members) {
 }
 
 std::string withMember(const JsonLine& line, const char* name, Value value,
-                       std::optional<std::int64_t> expires) {
+                       const Value& expires) {
   ValueMap members;
   Value::List names;
   const auto parts = namesInPath(line.path);
@@ -57,7 +57,7 @@ std::string withMember(const JsonLine& line, const char* name, Value value,
   if (line.key) {
     members["key"] = *line.key;
     members[name] = std::move(value);
-    if (expires) members["expires"] = *expires;
+    if (expires.type() != ValueType::Null) members["expires"] = expires;
   }
   return Value(std::move(members)).toJson();
 }
@@ -102,11 +102,12 @@ std::string firstJsonLine() {
 std::string lastJsonLine(std::uint64_t keys) { return Value(ValueMap{{"end", keys}}).toJson(); }
 
 std::string formatJsonLine(JsonLine line) {
-  if (!line.key) return withMember(line, "", {}, std::nullopt);
-  std::optional<std::int64_t> expires = detail::expiryOf(line.stored);
-  if (detail::expiryOf(std::string_view(line.stored).substr(expires ? detail::expiryBytes : 0))) {
-    expires = std::nullopt;  // none that we write; it goes as its bytes
-  } else {
+  if (!line.key) return withMember(line, "", {}, {});
+  Value expires;  // null: never
+  const std::string_view stored = line.stored;
+  const std::size_t head = detail::expiryOf(stored) ? detail::expiryBytes : 0;
+  if (!detail::expiryOf(stored.substr(head))) {  // else none that we write; it goes as its bytes
+    if (const auto timeMs = detail::expiryOf(stored)) expires = *timeMs;
     detail::unwrap(line.stored);
   }
   std::string text;
@@ -122,9 +123,9 @@ std::string formatJsonLine(JsonLine line) {
     }
   }
   // What JSON cannot say exactly (a NaN of other bits, say) goes as the bytes that are stored.
-  const Value stored = binary(line.stored);
-  if (expires) detail::expireAt(*expires, line.stored);
-  return readsBack(text, line) ? text : withMember(line, "stored", stored, expires);
+  const Value bytes = binary(line.stored);
+  if (expires.type() != ValueType::Null) detail::expireAt(expires.asInt64(), line.stored);
+  return readsBack(text, line) ? text : withMember(line, "stored", bytes, expires);
 }
 
 JsonLineKind parseJsonLine(std::string_view text, JsonLine& record, std::uint64_t& keys) {
