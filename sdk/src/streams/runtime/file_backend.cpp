@@ -88,7 +88,7 @@ void FileBackend::prepare(ApplicationPlan& plan) {
 FileLayout::Input FileBackend::findInput(const ApplicationPlan& plan, const InputPlan& input) {
   FileLayout::Input found;
   found.journal = journalOf(input.address);
-  found.foreign = found.journal->id() != journal_->id();
+  found.foreign = !found.journal->sameAs(*journal_);  // a copy has the same id
   if (const auto topic = file::TopicCatalog(found.journal).find(input.topic)) {
     found.logs = topic->logs;
   } else {
@@ -149,7 +149,7 @@ Offset FileBackend::end(const InputPlan& input, PartitionIndex partition) {
   const file::Topic topic = file::TopicCatalog(journal).get(input.topic);
   const state::LogInfo info =
       journal->log(topic.logs.at(static_cast<std::size_t>(partition.value)));
-  const bool foreign = journal->id() != journal_->id();
+  const bool foreign = !journal->sameAs(*journal_);
   return Offset{static_cast<std::int64_t>(foreign ? info.syncedEnd : info.end)};
 }
 

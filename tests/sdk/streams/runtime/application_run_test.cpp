@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <penstock/application.h>
+#include <penstock/state/backup.h>
 #include <penstock/state/journal.h>
 #include <penstock/stream_errors.h>
 
@@ -629,6 +630,48 @@ TEST(ApplicationRunTest, TopicOfAnotherDirectoryIsCountedOnce) {
 
   options.inputAddresses["inn"] = impostor.address();
   EXPECT_THAT(errorOf([&] { runWordCount(options); }), HasSubstr("inn"));
+}
+
+// A copy of a directory has its id, but what is written to either later is not in the other.
+TEST(ApplicationRunTest, ATopicInACopyOfTheOwnDirectoryIsAnotherTopic) {
+  Topics topics;
+  topics.create("in", 1);
+  topics.write("in", 0, "k", "a");
+  topics.journal()->flush();
+  const testing::TemporaryDirectory elsewhere;
+  const std::string copied = elsewhere / "copy";
+  state::backup(*topics.journal(), copied);
+  ApplicationOptions options = optionsFor(topics);
+  options.inputAddresses["in"] = copied;
+  runWordCount(options);
+  EXPECT_EQ(topics.counts("out"), (Counts{{"a", 1}}));
+  topics.write("in", 0, "k", "b");
+  options.inputAddresses.clear();
+  EXPECT_THROW(runWordCount(options), state::PositionOutOfRange);
+}
+
+TEST(ApplicationRunTest, ATopicInACopyOfItsDirectoryIsReadOnOnlyToWhereTheyPart) {
+  Topics topics;
+  Topics source;
+  source.create("in", 1);
+  source.write("in", 0, "k", "a");
+  source.journal()->flush();
+  const testing::TemporaryDirectory elsewhere;
+  const std::string copied = elsewhere / "copy";
+  state::backup(*source.journal(), copied);
+  ApplicationOptions options = optionsFor(topics);
+  options.inputAddresses["in"] = source.address();
+  runWordCount(options);
+  options.inputAddresses["in"] = copied;  // as far as they are the same
+  runWordCount(options);
+  EXPECT_EQ(topics.counts("out"), (Counts{{"a", 1}}));
+  source.write("in", 0, "k", "b");
+  source.journal()->flush();
+  options.inputAddresses["in"] = source.address();
+  runWordCount(options);
+  EXPECT_EQ(topics.counts("out"), (Counts{{"a", 1}, {"b", 1}}));
+  options.inputAddresses["in"] = copied;  // which never had b
+  EXPECT_THROW(runWordCount(options), state::PositionOutOfRange);
 }
 
 TEST(ApplicationRunTest, WorkerStuckInAFunctionDoesNotHoldUpTheEnd) {
