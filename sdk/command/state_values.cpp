@@ -146,6 +146,19 @@ Value valueOf(const ValueArguments& arguments) {
 
 }  // namespace
 
+namespace {
+
+/// The value itself, of one that is kept compressed or with a time; nullopt when that is over.
+std::optional<std::string> present(std::string_view kept) {
+  const auto expires = state::detail::expiryOf(kept);
+  if (expires && *expires <= state::Environment::real().clock->wallMs()) return std::nullopt;
+  std::string stored(kept);
+  state::detail::unwrap(stored);
+  return stored;
+}
+
+}  // namespace
+
 void listValues(const ValueArguments& arguments) {
   const auto journal = open(arguments.directory);
   bool found = false;
@@ -159,9 +172,11 @@ void listValues(const ValueArguments& arguments) {
     }
     found = true;
     journal->store(info.id)->scanPrefix(
-        arguments.prefix, [&](std::string_view key, std::string_view stored) {
-          const std::string type = state::detail::describeStored(stored);
-          const auto value = jsonOf(stored);
+        arguments.prefix, [&](std::string_view key, std::string_view kept) {
+          const auto stored = present(kept);
+          if (!stored) return true;
+          const std::string type = state::detail::describeStored(*stored);
+          const auto value = jsonOf(*stored);
           if (arguments.json) {
             json.push_back({{"storage", *sub}, {"key", key}, {"type", type}});
             json.back()["value"] = value ? Json::parse(*value) : Json();
@@ -169,7 +184,7 @@ void listValues(const ValueArguments& arguments) {
             text += fmt::format("{:<20} {:<24} {:<10} {}\n", sub->empty() ? "-" : shownPath(*sub),
                                 shownName(key), type,
                                 value ? shortened(*value)
-                                      : fmt::format("({} bytes)", stored.size() - 1));
+                                      : fmt::format("({} bytes)", stored->size() - 1));
           }
           return true;
         });
@@ -182,17 +197,19 @@ void getValue(const ValueArguments& arguments) {
   const auto journal = open(arguments.directory);
   const auto info = storeOf(*journal, arguments.sub);
   if (!info) throwNoStorage(arguments);
-  std::string stored;
-  if (!journal->store(info->id)->get(arguments.key, stored)) {
+  std::string kept;
+  const auto stored = journal->store(info->id)->get(arguments.key, kept) ? present(kept)
+                                                                         : std::nullopt;
+  if (!stored) {
     throw state::KeyNotFound(fmt::format("{}: there is no key {:?}{}", arguments.directory,
                                          arguments.key,
                                          arguments.sub.empty()
                                              ? std::string{}
                                              : " in sub-storage " + shownPath(arguments.sub)));
   }
-  const std::string type = state::detail::describeStored(stored);
+  const std::string type = state::detail::describeStored(*stored);
   Value value;
-  if (state::detail::decodeValue(stored, value) != state::detail::Decoded::Ok) {
+  if (state::detail::decodeValue(*stored, value) != state::detail::Decoded::Ok) {
     throw state::TypeMismatch(fmt::format("{}: key {:?} holds {}, which only its program can read",
                                           arguments.directory, arguments.key, type));
   }

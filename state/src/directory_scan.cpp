@@ -127,6 +127,7 @@ void DirectoryScan::readNewest() {
     report = before;
     catalog = {};
     active = {};
+    seen_.clear();  // what was read as the newest is read again as a sealed one
   }
 }
 

@@ -24,6 +24,12 @@ void throwIoError(int error, std::string_view doing, const std::string& path) {
     advice = "; the file system is read-only, choose another directory";
   } else if (error == ENOTDIR || error == EISDIR) {
     advice = "; a file and a directory are in each other's place";
+  } else if (error == ENOENT) {
+    advice = "; it is not there, or cannot be: check the path";
+  } else if (error == EIO) {
+    advice = "; the disk may be failing: look into the system's log";
+  } else if (error == EMFILE || error == ENFILE) {
+    advice = "; too many files are open: raise the limit (ulimit -n)";
   }
   throw IoError(error, fmt::format("{} {}: {}{}", doing, path, reason, advice), path);
 }

@@ -55,7 +55,8 @@ class Engines {
         lock.unlock();  // this may be the last handle by now, and closing it takes the mutex
         if (core->options().sharing != options.sharing) {
           throw ConfigurationError(directory +
-                                   ": is open in this process with another sharing mode");
+                                   ": is open in this process with another sharing mode; open it "
+                                   "with the same one everywhere, or give each a directory");
         }
         return core;
       }
@@ -98,8 +99,11 @@ class Engines {
     const auto info = environment.files->info(directory);
     throwUnlessOk(info, "looking at the state directory", directory);
     if (!info.value.exists) {
-      throw IoError(ENOENT, directory + ": no such directory, and creating it was not allowed",
-                      directory);
+      throw IoError(ENOENT,
+                    directory +
+                        ": no such directory, and creating it was not allowed; correct the name, "
+                        "or create it",
+                    directory);
     }
     if (!info.value.directory) {
       throw IoError(ENOTDIR, directory + ": is a file; give a directory for the state", directory);
@@ -320,8 +324,7 @@ std::shared_ptr<Store> Journal::store(StoreId id) {
 std::vector<std::shared_ptr<const Store>> Journal::views(std::span<const StoreId> ids) {
   std::vector<std::shared_ptr<StoreState>> states;
   for (const StoreId id : ids) states.push_back(core_->openStore(id));
-  core_->takeInOthers();
-  std::vector<StoreImage> images = StoreState::images(states);
+  std::vector<StoreImage> images = core_->images(states);
   std::vector<std::shared_ptr<const Store>> views;
   for (std::size_t i = 0; i < states.size(); ++i) {
     views.push_back(std::make_shared<StoreView>(core_, *states[i], std::move(images[i])));

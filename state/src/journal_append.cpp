@@ -527,7 +527,10 @@ void JournalCore::throwNotUnderstood(const FrameView& frame) const {
 void JournalCore::beginActive(const FrameView& base) {
   const bool whole = activeLast_ + 1 == base.header.sequence;  // what is known of the one before
   if (whole && activeSegment_ != 0 && activeSegment_ != base.header.segment) {
-    keepIndex(activeSegment_, std::make_shared<SegmentIndex>(std::move(active_)));
+    auto sealed = std::make_shared<SegmentIndex>();
+    activeLast_ = 0;  // an attempt that ends in here must not be taken for whole by the next
+    *sealed = std::move(active_);
+    keepIndex(activeSegment_, std::move(sealed));
   }
   active_ = SegmentIndex{};
   activeSegment_ = base.header.segment;
@@ -541,14 +544,20 @@ void JournalCore::takeInOthers() {
 }
 
 void JournalCore::followTo(std::uint64_t packedEnd) {
-  if (!stale_.empty()) {  // an attempt failed half-way
+  if (!stale_.empty() || halfTaken_) {  // an attempt failed half-way
     skipCleanedAway();
+    halfTaken_ = false;
   } else {
     try {
       followFrames(packedEnd);
     } catch (const IoError& error) {
       if (error.osError() != ENOENT) throw;
       skipCleanedAway();
+    } catch (const Error&) {
+      throw;  // before anything of the frame was taken
+    } catch (...) {
+      halfTaken_ = true;  // for want of memory, and a frame is not to be taken twice
+      throw;
     }
   }
   takenIn_ = packEnd(tail_.segment, tail_.end);
@@ -942,7 +951,7 @@ void JournalCore::flush() {
 
 void JournalCore::runQueue() {
   std::unique_lock taking(queueMutex_);
-  if (queue_.empty()) return;
+  if (queue_.empty() || !taken_.empty()) return;  // what a callback adds is for the next round
   std::deque<Pending>& batch = taken_;
   batch.swap(queue_);
   taking.unlock();

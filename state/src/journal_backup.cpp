@@ -27,6 +27,7 @@ namespace penstock::state {
 
 BackupReport JournalCore::backupTo(const std::string& target, const BackupOptions& options) {
   checkUsable();
+  refuseWithinTransaction();
   const std::lock_guard cleanGuard(cleanMutex_);
   CopyTarget copy(target, environment_, id_);
   BackupProgress progress;
@@ -125,7 +126,7 @@ BackupReport JournalCore::backupTo(const std::string& target, const BackupOption
     BackupReport done{target, Sequence{sequence}, copy.files().size(), 0};
     for (const auto& [name, size] : copy.files()) done.bytes += size;
     return done;
-  } catch (const Error&) {
+  } catch (...) {  // also what a progress callback throws
     copy.abandon();
     throw;
   }

@@ -59,6 +59,7 @@ void JournalCore::publishFile(const std::string& temporary, const std::string& f
 }
 
 void JournalCore::snapshotStore(StoreId id) {
+  refuseWithinTransaction();
   const std::lock_guard cleanGuard(cleanMutex_);
   snapshotStoreLocked(id);
 }
@@ -217,6 +218,7 @@ bool JournalCore::logNeeds(const LogRange& range) const {
 
 std::uint64_t JournalCore::clean() {
   checkUsable();
+  refuseWithinTransaction();
   const std::lock_guard cleanGuard(cleanMutex_);
   if (shared()) {
     if (!cleanerFile_) {
@@ -389,6 +391,12 @@ std::uint64_t JournalCore::rewriteThin(const SealedFile& file) {
     if (ref.blob != 0) allBytes += ref.length;
   }
   if (liveBytes * 2 > allBytes) return 0;
+  const bool known =
+      std::all_of(file.stores.begin(), file.stores.end(),
+                  [&](std::uint32_t id) { return index->stores().contains(id); }) &&
+      std::all_of(file.logs.begin(), file.logs.end(),
+                  [&](const LogRange& range) { return index->logs().contains(range.log); });
+  if (!known) return 0;  // an index that lacks what the catalog lists decides on nothing
 
   SealedFile archive;
   archive.number = environment_.random->next() | (std::uint64_t{1} << 63);
@@ -523,7 +531,7 @@ void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
       } else {
         store->makeTable();
       }
-    } catch (const Error&) {  // the others, and cleaning, do not wait for this one
+    } catch (const std::exception&) {  // the others, and cleaning, do not wait for this one
       retryUs_ = now + retentionUs;
     }
   }

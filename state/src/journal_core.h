@@ -117,6 +117,8 @@ class JournalCore {
 
   // journal_read.cpp
   std::shared_ptr<StoreState> openStore(StoreId id);
+  /// Of one moment, between two frames.
+  std::vector<StoreImage> images(std::span<const std::shared_ptr<StoreState>> states);
   struct FoundSection {
     std::shared_ptr<File> file;
     std::string path;
@@ -325,6 +327,7 @@ class JournalCore {
   std::vector<const StoreState*> touched_;
   // Handles point to these; they are read in again before anything else, see skipCleanedAway.
   std::map<std::uint32_t, std::shared_ptr<StoreState>> stale_;
+  bool halfTaken_ = false;  // a frame of another process was; guarded by appendMutex_
 
   std::mutex syncMutex_;
   std::condition_variable syncDone_;

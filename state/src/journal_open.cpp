@@ -76,7 +76,8 @@ bool unnamed(const std::string& holder) {
   if (holder.empty()) return true;
   if (holder.find("(exclusive)") == std::string::npos) return false;
   return std::sscanf(holder.c_str(), "pid %ld on %255s", &pid, host.data()) == 2 &&
-         hostName() == host.data() && ::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH;
+         hostName() == host.data() &&
+         (pid == ::getpid() || (::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH));
 }
 
 }  // namespace
@@ -457,6 +458,14 @@ void JournalCore::recover(std::uint64_t newest) {
   if (damaged) {
     const std::string_view tail = std::string_view(content).substr(end);
     const std::size_t last = tail.find_last_not_of('\0');
+    if (const auto proof = proofOfSync(content, end + 8, expected)) {
+      throw Corruption(
+          name, end,
+          fmt::format("{}: the frame at offset {} (sequence {}) is damaged, and the frame at "
+                      "offset {} says it was on disk: this is no torn write. Cutting here would "
+                      "lose {} bytes of acknowledged data; restore the directory from a backup",
+                      name, end, expected, *proof, last + 1));
+    }
     if (SegmentIndex::decodeFooter(tail, id_.low, newest, end)) {
       // It is written once the next segment is on disk.
       const std::string missing = segmentPath(newest + 1);
@@ -465,14 +474,6 @@ void JournalCore::recover(std::uint64_t newest) {
                                    "What it held, from frame {} on, was acknowledged; restore the "
                                    "directory from a backup",
                                    missing, name, expected));
-    }
-    if (const auto proof = proofOfSync(content, end + 8, expected)) {
-      throw Corruption(
-          name, end,
-          fmt::format("{}: the frame at offset {} (sequence {}) is damaged, and the frame at "
-                      "offset {} says it was on disk: this is no torn write. Cutting here would "
-                      "lose {} bytes of acknowledged data; restore the directory from a backup",
-                      name, end, expected, *proof, last + 1));
     }
     setTornAside(name, tail.substr(0, last + 1), expected);
   }

@@ -295,6 +295,16 @@ std::shared_ptr<StoreState> JournalCore::openStore(StoreId id) {
   });
 }
 
+std::vector<StoreImage> JournalCore::images(std::span<const std::shared_ptr<StoreState>> states) {
+  checkUsable();
+  std::unique_lock guard(appendMutex_, std::defer_lock);
+  if (shared() && appendOwner_.load() != std::this_thread::get_id()) {
+    guard.lock();  // stores that are read in anew come one after the other
+    followTo(page().end.load());
+  }
+  return StoreState::images(states);
+}
+
 void JournalCore::removeStore(StoreId id) {
   std::uint64_t snapshot = 0;
   (void)changeCatalog(

@@ -163,9 +163,14 @@ void LocalFileStorage::updateStored(std::string_view key, const StoredChange& ch
   if (durability == Durability::Buffered) {
     done(nullptr);
   } else {
-    space_->journal->commitAsync(
-        Commit(), durability,
-        [done](const CommitResult&, std::exception_ptr failure) { done(std::move(failure)); });
+    try {
+      space_->journal->commitAsync(
+          Commit(), durability,
+          [done](const CommitResult&, std::exception_ptr failure) { done(std::move(failure)); });
+    } catch (const std::bad_alloc&) {  // the change is made: it must not be told as failed
+      space_->journal->flush();
+      done(nullptr);
+    }
   }
 }
 

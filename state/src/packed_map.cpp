@@ -148,6 +148,7 @@ PackedMap::Found PackedMap::write(std::string_view key, std::uint64_t hash, std:
     forEach([&](std::string_view oldKey, std::string_view oldValue, bool dead) {
       if (oldKey != key) packed.write(oldKey, hash64(oldKey), oldValue, dead);
     });
+    packed.write(key, hash, value, tombstone);
     std::swap(slots_, packed.slots_);
     std::swap(blocks_, packed.blocks_);
     used_ = packed.used_;
@@ -155,7 +156,6 @@ PackedMap::Found PackedMap::write(std::string_view key, std::uint64_t hash, std:
     freeBytes_ = packed.freeBytes_;
     blockBytes_ = packed.blockBytes_;
     wasted_ = 0;
-    write(key, hash, value, tombstone);
     return before;
   }
   Entry* entry = allocate(key.size(), value.size());

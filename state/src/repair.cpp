@@ -28,7 +28,10 @@ namespace {
 /// Nobody opens the directory while this lives.
 std::unique_ptr<File> lockSource(const std::string& directory, const Environment& environment) {
   auto presence = environment.files->open(directory + "/PRESENCE", OpenMode::Read);
-  if (!presence.ok()) return nullptr;  // a copy, or no directory at all: the scan says
+  if (presence.error == ENOENT || presence.error == ENOTDIR) {
+    return nullptr;  // a copy, or no directory at all: the scan says
+  }
+  throwUnlessOk(presence, "opening", directory + "/PRESENCE");
   const auto alone = presence.value->tryLock(LockKind::Exclusive);
   throwUnlessOk(alone, "locking", directory + "/PRESENCE");
   if (alone.value) return std::move(presence.value);
@@ -206,6 +209,17 @@ void Repair::copyFile(CopyTarget& target, std::uint64_t number, FileKind kind) {
 
 void Repair::writeSnapshot(CopyTarget& target, std::uint32_t id) {
   const AssembledStore assembled = scan_.assemble(id);
+  const auto planned = std::find_if(
+      plan_.stores.begin(), plan_.stores.end(),
+      [&](const RepairedStore& store) { return store.name == catalog_.stores.at(id).name; });
+  const bool ended = planned->fate == StoreFate::Ended;
+  if (!assembled.state || assembled.whole == ended ||
+      (ended && assembled.endsAt != planned->endsAt.value)) {
+    throw Corruption(scan_.path(scan_.active.end.number, FileKind::Segment), 0,
+                     fmt::format("store '{}' cannot be read any more as it was for the plan; the "
+                                 "disk may be failing. Plan the repair again",
+                                 planned->name));
+  }
   SnapshotEntry entry;
   entry.covers = plan_.last.value;
   entry.file = environment_.random->next() | (std::uint64_t{1} << 63);
@@ -368,7 +382,7 @@ void Repair::write(const std::string& directory) {
                                    report.damages.empty() ? std::string("it ends in a torn frame")
                                                           : report.damages.front().text));
     }
-  } catch (const Error&) {
+  } catch (...) {  // also what a progress callback throws
     target.abandon();
     throw;
   }

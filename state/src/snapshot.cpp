@@ -8,6 +8,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <new>
 
 #include "bytes.h"
 #include "io_errors.h"
@@ -207,37 +208,43 @@ std::size_t SnapshotReader::blockFor(std::string_view key) const noexcept {
 
 bool SnapshotReader::wantsTable() const noexcept {
   constexpr std::size_t part = 8;  // of the blocks; arbitrary
-  return table_.load(std::memory_order_relaxed) == nullptr &&
+  return !tableTried_.load(std::memory_order_relaxed) &&
          blocksRead_.load(std::memory_order_relaxed) * part > index_.size();
 }
 
 void SnapshotReader::makeTable() const {
   constexpr std::uint64_t entryBytesMax = 512;  // a block of larger ones is searched as quickly
-  if (table_.load(std::memory_order_acquire) != nullptr || index_.size() >= (1ULL << 32) ||
-      footer_.indexOffset > footer_.entries * entryBytesMax) {
+  constexpr std::uint64_t fileBytesMax = 1ULL << 30;  // arbitrary: all of it stays in memory
+  if (tableTried_.exchange(true) || index_.size() >= (1ULL << 32) ||
+      footer_.indexOffset > footer_.entries * entryBytesMax ||
+      footer_.indexOffset > fileBytesMax) {
     return;
   }
-  auto table = std::make_unique<Table>(std::bit_ceil(footer_.entries * 4 / 3 + 1), 0);
-  const std::size_t mask = table->size() - 1;
+  try {
+    auto table = std::make_unique<Table>(std::bit_ceil(footer_.entries * 4 / 3 + 1), 0);
+    if (!fill(*table)) return;
+    memory_.fetch_add(table->size() * sizeof(std::uint64_t), std::memory_order_relaxed);
+    table_.store(table.release(), std::memory_order_release);
+  } catch (const std::bad_alloc&) {  // it is found without
+  }
+}
+
+bool SnapshotReader::fill(Table& table) const {
+  const std::size_t mask = table.size() - 1;
   for (std::size_t number = 0; number < index_.size(); ++number) {
     const BlockRef& ref = index_[number];
     const char* bytes = block(number);
     for (std::uint32_t entry = 0; entry < ref.count; ++entry) {
       const std::string_view key = entryKey(bytes, ref, entry);
       const auto start = static_cast<std::size_t>(key.data() - entryHead - bytes);
-      if (start > 0xffff) return;  // no block that we write
+      if (start > 0xffff) return false;  // no block that we write
       const std::uint64_t hash = hash64(key);
       std::size_t at = hash & mask;
-      while ((*table)[at] != 0) at = (at + 1) & mask;
-      (*table)[at] = (hash & 0xffff000000000000ULL) | (std::uint64_t{number} << 16) | start;
+      while (table[at] != 0) at = (at + 1) & mask;
+      table[at] = (hash & 0xffff000000000000ULL) | (std::uint64_t{number} << 16) | start;
     }
   }
-  const Table* expected = nullptr;
-  const std::size_t size = table->size() * sizeof(std::uint64_t);
-  if (table_.compare_exchange_strong(expected, table.get(), std::memory_order_acq_rel)) {
-    memory_.fetch_add(size, std::memory_order_relaxed);
-    (void)table.release();
-  }
+  return true;
 }
 
 bool SnapshotReader::findInTable(const Table& table, std::string_view key, std::uint64_t hash,

@@ -91,7 +91,8 @@ class SnapshotReader {
   /// `value` stays valid while the reader lives. `hash` is hash64(key).
   bool find(std::string_view key, std::uint64_t hash, std::string_view& value) const;
   /// Reads and verifies every block, and makes a hash table of the keys: with it `find` looks at
-  /// two places instead of some twenty. 12 B per key. Not where values are large.
+  /// two places instead of some twenty. 12 B per key, and the blocks stay in memory. Not where
+  /// values or the snapshot are large, nor where there is no memory for it.
   void makeTable() const;
   /// Whether makeTable would be of use: it is not there, and much was read.
   [[nodiscard]] bool wantsTable() const noexcept;
@@ -128,6 +129,8 @@ class SnapshotReader {
   // empty, as no entry starts at 0.
   using Table = std::vector<std::uint64_t>;
   [[nodiscard]] const char* block(std::size_t number) const;
+  /// False when an entry has no place in a slot.
+  bool fill(Table& table) const;
   bool findInTable(const Table& table, std::string_view key, std::uint64_t hash,
                    std::string_view& value) const;
   [[nodiscard]] std::size_t blockFor(std::string_view key) const noexcept;
@@ -144,6 +147,7 @@ class SnapshotReader {
   mutable std::atomic<std::size_t> blocksRead_{0};
   mutable std::atomic<std::size_t> memory_{0};
   mutable std::atomic<const Table*> table_{nullptr};  // set once
+  mutable std::atomic<bool> tableTried_{false};
 };
 
 }  // namespace penstock::state

@@ -24,6 +24,9 @@ struct StorageAccess {
   /// The key as the store has it. InvalidArgument beyond the limits.
   static std::string storedKey(const LocalFileStorage& storage, std::string_view key);
 
+  /// Whether the key is there and has not expired. `store` may be null.
+  static bool holds(const LocalFileStorage& storage, const Store* store, std::string_view key);
+
   /// The journal's name of the store at a path. InvalidArgument when nested too deeply.
   static std::string storeNameAt(const LocalFileStorage& storage, std::string_view path);
 };

@@ -73,9 +73,10 @@ bool StorageReader::Space::expired(std::string_view bytes) const {
 }
 
 void checkValue(std::string_view key, std::string_view bytes) {
-  if (bytes.size() - 1 > detail::storedBytesMax) {
+  const std::size_t head = 1 + (detail::expiryOf(bytes) ? detail::expiryBytes : 0);
+  if (bytes.size() - head > detail::storedBytesMax) {
     throw InvalidArgument(fmt::format("the value of key {} has {} bytes; values have up to 1 GiB",
-                                      shownKey(key), bytes.size() - 1));
+                                      shownKey(key), bytes.size() - head));
   }
 }
 
@@ -150,13 +151,14 @@ std::vector<std::string> StorageReader::keys(std::string_view prefix) const {
 std::uint64_t StorageReader::size() const { return space_->store ? space_->store->size() : 0; }
 
 void StorageReader::throwAbsent(std::string_view key) const {
-  throw KeyNotFound(fmt::format("there is no key {} in {} ({})", shownKey(key), directory(),
-                                space_->storeName));
+  throw KeyNotFound(fmt::format(
+      "there is no key {} in {} ({}); where it may be absent, use find, getOr or containsKey",
+      shownKey(key), directory(), space_->storeName));
 }
 
 void StorageReader::throwUndecoded(std::string_view key, std::string_view bytes,
                                    std::string_view asked, detail::Decoded how) const {
-  std::string_view remark;
+  std::string_view remark = "; read it as that, or as a Value, or set it anew";
   if (how == detail::Decoded::OutOfRange) remark = ", which its value does not fit";
   if (how == detail::Decoded::Unreadable) remark = "; its bytes are not of the form expected";
   if (how == detail::Decoded::Newer) {
@@ -199,6 +201,13 @@ bool StorageAccess::foldsKeys(const LocalFileStorage& storage) {
 std::string StorageAccess::storedKey(const LocalFileStorage& storage, std::string_view key) {
   const StoreKey storeKey(key, storage.space_->options.lowerCaseKeys);
   return std::string(std::string_view(storeKey));
+}
+
+bool StorageAccess::holds(const LocalFileStorage& storage, const Store* store,
+                          std::string_view key) {
+  std::string first;
+  return store != nullptr && store->getFirst(key, detail::expiryBytes, first) &&
+         !storage.space_->expired(first);
 }
 
 std::string StorageAccess::storeNameAt(const LocalFileStorage& storage, std::string_view path) {

@@ -78,7 +78,9 @@ std::optional<std::uint64_t> StorageImporter::expect(const std::string& path, st
     const auto [at, fresh] = seen_.try_emplace(path + '\0' + stored, place);
     if (!fresh) return at->second;
   }
-  if (!options_.overwrite && to.store && to.store->contains(stored)) present_.add(path, stored);
+  if (!options_.overwrite && StorageAccess::holds(into_, to.store.get(), stored)) {
+    present_.add(path, stored);
+  }
   ++expected_;
   progress_.keyDone();
   return std::nullopt;
@@ -139,7 +141,8 @@ void StorageImporter::commitBatch() {
         [&](Commit& commit) {
           Collision present;  // set by others since it was looked for
           for (const auto& [path, key] : batchKeys_) {
-            if (targets_.at(*path).store->contains(key)) present.add(*path, key);
+            const Store* store = targets_.at(*path).store.get();
+            if (StorageAccess::holds(into_, store, key)) present.add(*path, key);
           }
           if (present.count != 0) refuse(present);
           commit = std::move(batch_);

@@ -70,6 +70,7 @@ std::uint64_t StoreState::size() const {
     if (counting_) return size_;
   }
   const std::unique_lock lock(mutex_);
+  checkReadable();
   if (counting_) return size_;
   pushOverlay();
   size_ = below_.count();
@@ -146,7 +147,7 @@ void StoreState::put(std::string_view key, std::uint64_t hash, std::string_view 
   try {
     std::string_view old;
     if (before == Found::Tombstone || below_.find(key, hash, old) != Found::Value) ++size_;
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     counting_ = false;
   }
 }
@@ -155,7 +156,7 @@ void StoreState::erase(std::string_view key, std::uint64_t hash) {
   try {
     std::string_view old;
     if (counting_ && find(key, hash, old) == Found::Value) --size_;
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     counting_ = false;
   }
   overlay_->erase(key, hash);

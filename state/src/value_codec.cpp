@@ -180,8 +180,10 @@ bool decompress(std::string_view bytes, std::string& plain) {
   if (bytes.size() < compressedHead || bytes[1] != methodZstd) return false;
   std::memcpy(&length, bytes.data() + 2, sizeof(length));
   bytes.remove_prefix(compressedHead);
-  // What the frame says comes first: a length that it does not have is never allocated.
-  if (length > storedBytesMax + 1 ||
+  // What the frame says comes first, and no frame holds more than that many times its own bytes:
+  // a length that nothing backs is never allocated.
+  constexpr std::size_t ratioMax = 40'000;  // a block of 128 KiB has 4 bytes at least
+  if (length > storedBytesMax + 1 || length / ratioMax > bytes.size() ||
       ZSTD_getFrameContentSize(bytes.data(), bytes.size()) != length) {
     return false;
   }

@@ -541,13 +541,13 @@ class Journal:
         if not content[end:].strip(b"\0"):
             self.verdict = {"kind": "end"}
             return
-        if index_footer(content, directory.journal, self.active, end) is not None:
-            raise Refused(segment_name(self.active + 1), 0, "is missing: the one before was sealed")
         for at in range(end + 8, len(content), 8):
             if content[at : at + 4] == b"PFR1":
                 later = directory.frame(self.active, at, len(content))
                 if later and later.sequence > expected and later.synced >= expected:
                     raise Refused(name, end, f"frame {expected} was on disk, and is damaged")
+        if index_footer(content, directory.journal, self.active, end) is not None:
+            raise Refused(segment_name(self.active + 1), 0, "is missing: the one before was sealed")
         self.verdict = {"kind": "torn", "file": name, "offset": end, "sequence": expected}
 
     def check_identity(self) -> None:

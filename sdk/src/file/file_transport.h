@@ -18,6 +18,7 @@ class FileTransport final : public topics::Transport {
   /// Settings: those of StreamingClient that begin with "file."; others are left alone.
   FileTransport(const std::string& directory, const std::map<std::string, std::string>& settings);
 
+  [[nodiscard]] std::string address() const override { return journal_->directory(); }
   bool createTopic(const std::string& name, const TopicConfig& config) override;
   std::vector<std::string> listTopics() override;
   std::optional<TopicDescription> describeTopic(const std::string& name) override;

@@ -145,7 +145,7 @@ std::optional<Topic> TopicCatalog::find(std::string_view name) const {
 
 Topic TopicCatalog::get(std::string_view name) const {
   auto topic = find(name);
-  if (!topic) topics::throwUnknownTopic(name);
+  if (!topic) topics::throwUnknownTopic(name, journal_->directory());
   return *std::move(topic);
 }
 

@@ -125,7 +125,7 @@ void KafkaBackend::checkState() {
 
 std::int32_t KafkaBackend::prepareInput(const streams::InputPlan& input) {
   const std::int32_t count = client_.partitionsOf(input.topic, context_->settings.timeout);
-  if (count < 0) topics::throwUnknownTopic(input.topic);
+  if (count < 0) topics::throwUnknownTopic(input.topic, context_->settings.address());
   return count;
 }
 

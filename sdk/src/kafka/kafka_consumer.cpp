@@ -98,7 +98,9 @@ void KafkaConsumer::subscribe(const std::vector<std::string>& topics, RebalanceL
   PartitionList list(rd_kafka_topic_partition_list_new(static_cast<int>(topics.size())));
   for (const std::string& topic : topics) {
     topics::checkTopicName(topic);
-    if (client_->partitionsOf(topic, settings_.timeout) < 0) topics::throwUnknownTopic(topic);
+    if (client_->partitionsOf(topic, settings_.timeout) < 0) {
+      topics::throwUnknownTopic(topic, settings_.address());
+    }
     rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
   }
   listener_ = std::move(listener);
@@ -115,7 +117,7 @@ void KafkaConsumer::assign(const std::vector<TopicPartition>& partitions) {
       counts[partition.topic] = client_->partitionsOf(partition.topic, settings_.timeout);
     }
     const std::int32_t count = counts[partition.topic];
-    if (count < 0) topics::throwUnknownTopic(partition.topic);
+    if (count < 0) topics::throwUnknownTopic(partition.topic, settings_.address());
     if (partition.partition.value < 0 || partition.partition.value >= count) {
       throw ConfigurationError("assigning " + nameOf(partition) + ": the topic has " +
                                std::to_string(count) + " partitions");
@@ -359,7 +361,7 @@ void KafkaConsumer::sortError(const rd_kafka_message_t& message) {
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
       try {
-        topics::throwUnknownTopic(run.source.topic);
+        topics::throwUnknownTopic(run.source.topic, settings_.address());
       } catch (...) {
         run.error = std::current_exception();
       }

@@ -92,7 +92,7 @@ const KafkaProducer::Topic& KafkaProducer::topicOf(std::string_view name, std::i
   auto topic = std::make_unique<Topic>();
   topic->name = name;
   topic->partitions = client_->partitionsOf(topic->name, settings_.timeout);
-  if (topic->partitions < 0) topics::throwUnknownTopic(name);
+  if (topic->partitions < 0) topics::throwUnknownTopic(name, settings_.address());
   if (partition >= topic->partitions) {
     throw ConfigurationError("producing to topic '" + topic->name + "' partition " +
                              std::to_string(partition) + ": the topic has " +

@@ -20,6 +20,8 @@ struct TransportSettings {
   std::string servers;
   std::chrono::milliseconds timeout{10000};  // `penstock.timeout.ms`: of every question to a broker
   SettingMap values;                         // librdkafka's
+
+  [[nodiscard]] std::string address() const { return "kafka://" + servers; }
 };
 
 /// Sorts out what is Penstock's own, and refuses by name what contradicts it.

@@ -15,6 +15,7 @@ class KafkaTransport final : public topics::Transport {
  public:
   explicit KafkaTransport(TransportSettings settings) : settings_(std::move(settings)) {}
 
+  [[nodiscard]] std::string address() const override { return settings_.address(); }
   bool createTopic(const std::string& name, const TopicConfig& config) override {
     return admin().createTopic(name, config);
   }

@@ -87,7 +87,7 @@ TopicProducer StreamingClient::producer(const std::string& topic,
     throw ConfigurationError("making a producer for topic '" + topic +
                              "': deliveryTimeout must be more than 0 ms");
   }
-  if (!transport_->partitionCount(topic)) topics::throwUnknownTopic(topic);
+  if (!transport_->partitionCount(topic)) topics::throwUnknownTopic(topic, transport_->address());
   return TopicProducer(std::make_unique<TopicProducer::Impl>(topic, transport_->producer(options)));
 }
 

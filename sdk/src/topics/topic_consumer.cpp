@@ -63,7 +63,7 @@ std::vector<TopicPartition> TopicConsumer::Impl::partitionsOf(
   std::vector<TopicPartition> partitions;
   for (const std::string& name : names) {
     const auto count = transport->partitionCount(name);
-    if (!count) topics::throwUnknownTopic(name);
+    if (!count) topics::throwUnknownTopic(name, transport->address());
     for (std::int32_t i = 0; i < *count; ++i) partitions.push_back({name, {i}});
   }
   return partitions;
@@ -111,7 +111,7 @@ std::map<TopicPartition, Offset> TopicConsumer::Impl::endsOf(
     if (found == offsets.end()) {
       found = offsets.emplace(partition.topic, transport->partitionOffsets(partition.topic)).first;
     }
-    if (!found->second) topics::throwUnknownTopic(partition.topic);
+    if (!found->second) topics::throwUnknownTopic(partition.topic, transport->address());
     for (const PartitionDescription& description : *found->second) {
       if (description.partition != partition.partition) continue;
       // nothing to read: whoever has not begun is done, too

@@ -50,9 +50,10 @@ void checkTopicName(std::string_view name) {
   }
 }
 
-void throwUnknownTopic(std::string_view name) {
-  throw ConfigurationError("there is no topic '" + std::string(name) +
-                           "'; create it with StreamingClient::createTopic or `penstock topics "
+void throwUnknownTopic(std::string_view name, std::string_view where) {
+  throw ConfigurationError("there is no topic '" + std::string(name) + "' in " +
+                           std::string(where) +
+                           "; create it with StreamingClient::createTopic or `penstock topics "
                            "create`");
 }
 

@@ -86,6 +86,8 @@ class ProducerBackend {
 class Transport {
  public:
   virtual ~Transport() = default;
+  /// The directory, or kafka://host:port[,host:port].
+  [[nodiscard]] virtual std::string address() const = 0;
   /// False when it exists already with the same partition count; ConfigurationError naming both
   /// numbers when with another.
   virtual bool createTopic(const std::string& name, const TopicConfig& config) = 0;
@@ -119,7 +121,7 @@ std::shared_ptr<Transport> openFileTransport(const std::string& directory,
 void checkTopicName(std::string_view name);
 
 /// Throws ConfigurationError: the topic is unknown, and how it is made.
-[[noreturn]] void throwUnknownTopic(std::string_view name);
+[[noreturn]] void throwUnknownTopic(std::string_view name, std::string_view where);
 
 /// Kafka's Java client: (murmur2(key) & 0x7fffffff) % partitions.
 PartitionIndex partitionForKey(std::string_view key, std::int32_t partitions);

@@ -674,6 +674,54 @@ TEST(ApplicationRunTest, ATopicInACopyOfItsDirectoryIsReadOnOnlyToWhereTheyPart)
   EXPECT_THROW(runWordCount(options), state::PositionOutOfRange);
 }
 
+/// Counts its own timer's calls in its store, and forwards the count.
+class Ticks : public Processor<std::string, std::string, std::string, std::int64_t> {
+ public:
+  explicit Ticks(StoreHandle<std::string, std::int64_t> store) : handle_(std::move(store)) {}
+  void init() override {
+    context().schedule(std::chrono::milliseconds(5), [this](std::int64_t) {
+      auto ticks = context().store(handle_);
+      std::int64_t count = 0;
+      ticks.update("ticks", [&](std::int64_t& kept) { count = ++kept; });
+      context().forward("ticks", count);
+    });
+  }
+  void process(const std::string&, const std::string&) override {}
+
+ private:
+  StoreHandle<std::string, std::int64_t> handle_;
+};
+
+// Without a single record: timers run by the wall clock, and what they do is committed like the
+// rest, store and output together.
+TEST(ApplicationRunTest, TimersRunOnAnIdleWorkerAndTheirWorkIsCommitted) {
+  Topics topics;
+  topics.create("in", 1);
+  ApplicationOptions options = optionsFor(topics);
+  options.untilEnd = false;
+  std::int64_t before = 0;
+  for (int run = 0; run < 3; ++run) {
+    Application application(options);
+    auto store = application.store<std::string, std::int64_t>({.name = "ticks"});
+    application.stream<std::string, std::string>("in")
+        .process([store] { return std::make_unique<Ticks>(store); }, {.stores = {store}})
+        .to("out");
+    std::thread runner([&] { application.run(); });
+    EXPECT_TRUE(eventually([&] { return topics.counts("out")["ticks"] > before + 3; }));
+    application.stop();
+    runner.join();
+    before = topics.counts("out")["ticks"];
+  }
+  // Every count once, in order: none was lost or made twice where one run ended.
+  std::int64_t expected = 0;
+  for (const Record& record : topics.read("out")) {
+    std::int64_t value = 0;
+    for (const char c : *record.value) value = value << 8 | static_cast<unsigned char>(c);
+    EXPECT_EQ(value, ++expected);
+  }
+  EXPECT_EQ(expected, before);
+}
+
 TEST(ApplicationRunTest, WorkerStuckInAFunctionDoesNotHoldUpTheEnd) {
   Topics topics;
   topics.create("in", 1);
