@@ -9,11 +9,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support/build_paths.h"
@@ -151,6 +153,25 @@ TEST_F(StateCommand, ValuesOfEveryTypeAreWrittenReadAndListed) {
   EXPECT_EQ(json[1]["type"], "int64");
   EXPECT_EQ(json[1]["value"], -17);
   EXPECT_EQ(nlohmann::json::parse(good({"get", state, "share", "--json"}))["type"], "double");
+}
+
+TEST_F(StateCommand, ValuesThatExpireOrAreCompressedAreReadAsTheyAre) {
+  {
+    state::LocalFileStorageOptions options;
+    options.compressFromBytes = 10;
+    LocalFileStorage storage(state, options);
+    storage.set("compressed", std::string(100, 'c'));
+    storage.set("expires", 17, {.ttl = std::chrono::hours(1)});
+    storage.set("gone", 18, {.ttl = std::chrono::milliseconds(1)});
+    while (storage.containsKey("gone")) std::this_thread::yield();
+  }
+  EXPECT_EQ(good({"get", state, "compressed"}), std::string(100, 'c') + '\n');
+  EXPECT_EQ(good({"get", state, "expires"}), "17\n");
+  EXPECT_THAT(refused({"get", state, "gone"}, 1), HasSubstr("there is no key"));
+  const std::string listed = good({"ls", state});
+  EXPECT_THAT(listed, HasSubstr("string"));
+  EXPECT_THAT(listed, HasSubstr("int64"));
+  EXPECT_THAT(listed, Not(HasSubstr("gone")));
 }
 
 TEST_F(StateCommand, LongValuesAreShortenedInAList) {

@@ -320,6 +320,16 @@ TEST_P(EveryWay, KeysThatAreThereAreRefusedByNameAndOverwrittenWhenAsked) {
   EXPECT_EQ(to_.subStorage("sub").get<int>("c"), 3);
 }
 
+TEST_P(EveryWay, AKeyWhoseTimeIsOverIsNoneThatIsThere) {
+  from_.set("a", 1);
+  exportAll();
+  to_.set("a", 2, {.ttl = std::chrono::milliseconds(1)});
+  EXPECT_THROW((void)importAll(), InvalidArgument);
+  machine_.clock().advanceMs(1);
+  EXPECT_EQ(importAll().keys, 1U);
+  EXPECT_EQ(to_.get<int>("a"), 1);
+}
+
 TEST_P(EveryWay, KeysThatACompatibilityModeWouldMakeOneAreRefused) {
   from_.set("Total", 1);
   from_.set("total", 2);
