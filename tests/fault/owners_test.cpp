@@ -320,19 +320,26 @@ TEST(TwoOwners, AReadOnlyDirectoryIsRefusedClearlyAndNotChanged) {
     const pid_t child = ::fork();
     if (child == 0) {
       const char* at = directory.c_str();
-      if (::unshare(CLONE_NEWNS) != 0 ||
-          ::mount(nullptr, "/", nullptr, MS_PRIVATE | MS_REC, nullptr) != 0 ||
-          ::mount(at, at, nullptr, MS_BIND, nullptr) != 0 ||
-          ::mount(nullptr, at, nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0) {
-        ::_exit(2);
+      if (::unshare(CLONE_NEWNS) != 0) ::_exit(errno == EPERM ? 3 : 2);  // 3: a container's root
+      // Fails where "/" is no mount, as in a chroot; then the mount below is seen outside too.
+      static_cast<void>(::mount(nullptr, "/", nullptr, MS_PRIVATE | MS_REC, nullptr));
+      if (::mount(at, at, nullptr, MS_BIND, nullptr) != 0) ::_exit(errno == EPERM ? 3 : 2);
+      std::string wrong = "could not remount";
+      if (::mount(nullptr, at, nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) == 0) {
+        wrong = openingIsRefused(directory, "Read-only file system");
       }
-      const std::string wrong = openingIsRefused(directory, "Read-only file system");
       if (!wrong.empty()) std::fprintf(stderr, "%s\n", wrong.c_str());
+      if (::umount2(at, MNT_DETACH) != 0) ::_exit(2);
       ::_exit(wrong.empty() ? 0 : 1);
     }
     int status = 0;
     ::waitpid(child, &status, 0);
-    EXPECT_EQ(status, 0) << "2: could not mount";
+    ASSERT_TRUE(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 3) {
+      mounts = "1 way (this root may not mount)";
+    } else {
+      EXPECT_EQ(WEXITSTATUS(status), 0) << "2: could not mount";
+    }
     EXPECT_TRUE(everythingIn(directory) == before) << "something was changed";
   }
   std::filesystem::permissions(directory, std::filesystem::perms(0755));
