@@ -495,9 +495,10 @@ TEST_F(FileTopics, ForEverIsATimeToWait) {
     for (int i = 0; i < 20; ++i) producer.post({.value = std::string(1U << 20U, 'x')});
     producer.flush(forEver);
   });
-  EXPECT_FALSE(consumer.poll(forEver).records.empty());
+  const std::size_t first = consumer.poll(forEver).records.size();  // all of them, at times
+  EXPECT_GT(first, 0U);
   writer.join();
-  EXPECT_FALSE(rest(consumer).empty());
+  EXPECT_EQ(first + rest(consumer).size(), 20U);
 }
 
 TEST_F(FileTopics, AForkedChildIsRefusedTheParentsProducer) {
