@@ -333,14 +333,20 @@ TEST(VerifyLiveTest, WhatAWriterDoesMeanwhileIsNotTakenForDamage) {
   const StoreId store = journal->declareStore("store");
   const LogId log = journal->declareLog("log");
   std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> commits{0};  // so many may be made: verify must get to an end
   std::thread writer([&] {
     Commit commit;
-    for (std::uint64_t i = 0; !stop; ++i) {
+    for (std::uint64_t i = 0; !stop;) {
+      if (i == commits.load()) {
+        std::this_thread::yield();
+        continue;
+      }
+      ++i;
       commit.put(store, "k" + std::to_string(i % 50), std::string(200, 'v'));
       commit.recordBuffer(log) += std::string(100, 'r');
       commit.recordAdded(log, 1);
       (void)journal->commit(commit, Durability::Buffered);
-      if (i % 200 == 199) {
+      if (i % 200 == 0) {
         journal->trimLog(log, journal->log(log).end - 20);
         journal->snapshotStore(store);
         (void)journal->clean();
@@ -348,6 +354,7 @@ TEST(VerifyLiveTest, WhatAWriterDoesMeanwhileIsNotTakenForDamage) {
     }
   });
   for (int i = 0; i < 15; ++i) {
+    commits += 1000;
     const VerifyReport report = verifyJournal(directory);
     EXPECT_TRUE(report.sound()) << report.damages[0].text;
     EXPECT_EQ(report.use, DirectoryUse::Exclusive);
