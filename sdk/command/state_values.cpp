@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <penstock/error.h>
+#include <penstock/state/detail/storage_names.h>
 #include <penstock/state/local_file_storage.h>
 
 #include <charconv>
@@ -19,45 +20,15 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 using state::Value;
+using state::detail::subStoragesOf;
 
-constexpr std::string_view rootStore = "storage";  // docs/formats/values.md
-constexpr std::size_t shownBytesMax = 60;          // of a value in a list; arbitrary
+constexpr std::size_t shownBytesMax = 60;  // of a value in a list; arbitrary
 
 std::shared_ptr<state::Journal> open(const std::string& directory) {
   state::JournalOptions options;
   options.sharing = state::Sharing::Shared;
   options.createDirectory = false;
   return state::Journal::open(directory, options);
-}
-
-/// A name as it was given: %XX is what it stands for.
-std::string unescaped(std::string_view name) {
-  std::string plain;
-  for (std::size_t i = 0; i < name.size(); ++i) {
-    unsigned value = 0;
-    if (name[i] == '%' && i + 2 < name.size() &&
-        std::from_chars(name.data() + i + 1, name.data() + i + 3, value, 16).ptr ==
-            name.data() + i + 3) {
-      plain.push_back(static_cast<char>(value));
-      i += 2;
-    } else {
-      plain.push_back(name[i]);
-    }
-  }
-  return plain;
-}
-
-/// The names of the sub-storages that a store's name holds; nullopt when it is no storage's.
-std::optional<std::vector<std::string>> subStoragesOf(std::string_view store) {
-  std::vector<std::string> names;
-  if (store == rootStore) return names;
-  if (!store.starts_with(rootStore) || store[rootStore.size()] != '/') return std::nullopt;
-  for (std::size_t at = rootStore.size() + 1;;) {
-    const std::size_t end = std::min(store.find('/', at), store.size());
-    names.push_back(unescaped(store.substr(at, end - at)));
-    if (end == store.size()) return names;
-    at = end + 1;
-  }
 }
 
 /// As it is when it can be read as that, else in quotes with escapes.
@@ -72,6 +43,15 @@ std::string shownPath(const std::vector<std::string>& sub) {
   std::string path;
   for (const std::string& name : sub) path += (path.empty() ? "" : "/") + shownName(name);
   return path;
+}
+
+/// The value itself, of one that is kept compressed or with a time; nullopt when that is over.
+std::optional<std::string> present(std::string_view kept) {
+  const auto expires = state::detail::expiryOf(kept);
+  if (expires && *expires <= state::Environment::real().clock->wallMs()) return std::nullopt;
+  std::string stored(kept);
+  state::detail::unwrap(stored);
+  return stored;
 }
 
 /// One line of JSON; nullopt for what only its program can read.
@@ -142,19 +122,6 @@ Value valueOf(const ValueArguments& arguments) {
   } catch (const Error& error) {
     throw ConfigurationError(error.what());
   }
-}
-
-}  // namespace
-
-namespace {
-
-/// The value itself, of one that is kept compressed or with a time; nullopt when that is over.
-std::optional<std::string> present(std::string_view kept) {
-  const auto expires = state::detail::expiryOf(kept);
-  if (expires && *expires <= state::Environment::real().clock->wallMs()) return std::nullopt;
-  std::string stored(kept);
-  state::detail::unwrap(stored);
-  return stored;
 }
 
 }  // namespace

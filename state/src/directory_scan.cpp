@@ -30,14 +30,6 @@ namespace {
 
 constexpr std::uint64_t windowBytes = 1U << 20;
 
-bool isOurs(const std::string& name) {
-  for (const FileKind kind :
-       {FileKind::Segment, FileKind::Snapshot, FileKind::Blob, FileKind::Archive}) {
-    if (fileNumber(name, kind)) return true;
-  }
-  return false;
-}
-
 std::string plural(std::uint64_t count, const char* what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
@@ -155,10 +147,7 @@ void DirectoryScan::lookAtUse() {
   if (options_.locked) return;
   const auto presence = environment_.files->open(directory_ + "/PRESENCE", OpenMode::Read);
   if (!presence.ok()) return;
-  std::string text(512, '\0');
-  const auto got = presence.value->read(0, std::as_writable_bytes(std::span(text)));
-  text.resize(got.ok() ? got.value : 0);
-  text.resize(text.find_last_not_of(std::string_view("\0\n", 2)) + 1);
+  const std::string text = readSmall(*presence.value);
   const auto joined = presence.value->tryLock(LockKind::Shared);
   if (!joined.ok()) return;
   if (!joined.value) {
@@ -191,13 +180,13 @@ void DirectoryScan::listFiles() {
   bool parts = false;
   for (const std::string& name : names_) {
     if (const auto number = fileNumber(name, FileKind::Segment)) segments_.push_back(*number);
-    parts = parts || name == "JOURNAL" || isOurs(name);
-    if (isOurs(name)) {
+    parts = parts || name == "JOURNAL" || isDurableFile(name);
+    if (isDurableFile(name)) {
       const auto file = environment_.files->info(directory_ + "/" + name);
       if (file.ok()) bytesTotal_ += file.value.size;
     }
     if (const auto torn = name.find(".torn-"); torn != std::string::npos &&
-                                               isOurs(name.substr(0, torn))) {
+                                               isDurableFile(name.substr(0, torn))) {
       report.keptAside.push_back(directory_ + "/" + name);
     }
   }
@@ -973,21 +962,10 @@ void DirectoryScan::readBlocks(std::uint32_t store, const StoreEntry& entry, Sca
   }
   ByteReader in(index);
   while (in.ok() && !in.atEnd()) {
-    const auto offset = in.fixed<std::uint64_t>();
-    const auto length = in.fixed<std::uint32_t>();
-    const auto count = in.fixed<std::uint32_t>();
-    const auto hash = in.fixed<std::uint64_t>();
-    (void)in.text();
-    BlockHeader header{};
-    const auto bytes = file.at(offset, length);
-    if (bytes.size() == length && length >= sizeof(header)) {
-      std::memcpy(&header, bytes.data(), sizeof(header));
-    }
+    const BlockRef ref = takeBlockRef(in);
     ++report.blocks;
-    if (header.magic != blockMagic || header.length != length || header.count != count ||
-        header.fileOffset != offset || header.number != snapshot.file || header.hash != hash ||
-        blockHash(header, bytes.substr(sizeof(header))) != hash) {
-      wrong(DamageKind::Block, offset, length, "block");
+    if (!isBlock(file.at(ref.offset, ref.length), ref, snapshot.file)) {
+      wrong(DamageKind::Block, ref.offset, ref.length, "block");
     }
   }
 }
@@ -1030,7 +1008,7 @@ void DirectoryScan::lookForLeftovers() {
     const bool unfinished = name.ends_with(temporarySuffix);
     const std::string finished =
         unfinished ? name.substr(0, name.size() - temporarySuffix.size()) : name;
-    const bool ours = isOurs(finished) || (unfinished && finished == "JOURNAL");
+    const bool ours = isDurableFile(finished) || (unfinished && finished == "JOURNAL");
     if (ours && !wanted.contains(name)) report.leftovers.push_back(directory_ + "/" + name);
   }
 }

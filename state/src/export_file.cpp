@@ -51,12 +51,7 @@ ExportFile::ExportFile(File& file, std::string path) : file_(file), path_(std::m
   std::uint64_t end = sizeof(FileHeader);
   std::uint64_t entries = 0;
   while (in.ok() && !in.atEnd()) {
-    BlockRef ref{};
-    ref.offset = in.fixed<std::uint64_t>();
-    ref.length = in.fixed<std::uint32_t>();
-    ref.count = in.fixed<std::uint32_t>();
-    ref.hash = in.fixed<std::uint64_t>();
-    ref.firstKey = in.text();
+    const BlockRef ref = takeBlockRef(in);
     if (!in.ok() || ref.offset != end || ref.length > footer_.indexOffset - end || ref.count == 0 ||
         ref.length < sizeof(BlockHeader) + std::uint64_t{ref.count} * entryBytesMin) {
       break;
@@ -87,14 +82,7 @@ std::string ExportFile::read(std::uint64_t offset, std::uint64_t length) const {
 
 std::string ExportFile::readBlock(const BlockRef& ref) const {
   std::string block = read(ref.offset, ref.length);
-  BlockHeader header{};
-  std::memcpy(&header, block.data(), sizeof(header));
-  if (header.magic != blockMagic || header.length != ref.length || header.count != ref.count ||
-      header.fileOffset != ref.offset || header.number != footer_.number ||
-      header.hash != ref.hash ||
-      blockHash(header, std::string_view(block).substr(sizeof(header))) != header.hash) {
-    damaged(ref.offset, "has a damaged block");
-  }
+  if (!isBlock(block, ref, footer_.number)) damaged(ref.offset, "has a damaged block");
   return block;
 }
 

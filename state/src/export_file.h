@@ -42,13 +42,6 @@ class ExportFile {
   void visit(const Visitor& visitor) const;
 
  private:
-  struct BlockRef {
-    std::uint64_t offset;
-    std::uint32_t length;
-    std::uint32_t count;
-    std::uint64_t hash;
-    std::string_view firstKey;  // into index_
-  };
   class Contents;
 
   [[nodiscard]] std::string read(std::uint64_t offset, std::uint64_t length) const;

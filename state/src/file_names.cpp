@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <exception>
+#include <span>
 #include <string_view>
 
 namespace penstock::state {
@@ -64,6 +65,19 @@ std::optional<std::uint64_t> fileNumber(const std::string& name, FileKind kind) 
       break;
   }
   return number && name == fileName(*number, kind) ? number : std::nullopt;
+}
+
+bool isDurableFile(const std::string& name) {
+  return fileNumber(name, FileKind::Segment) || fileNumber(name, FileKind::Snapshot) ||
+         fileNumber(name, FileKind::Blob) || fileNumber(name, FileKind::Archive);
+}
+
+std::string readSmall(File& file) {
+  std::string text(512, '\0');
+  const auto got = file.read(0, std::as_writable_bytes(std::span(text)));
+  text.resize(got.ok() ? got.value : 0);
+  while (!text.empty() && (text.back() == '\0' || text.back() == '\n')) text.pop_back();
+  return text;
 }
 
 }  // namespace penstock::state

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/state/file_system.h>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -16,5 +17,9 @@ inline constexpr std::string_view temporarySuffix = ".tmp";
 std::string fileName(std::uint64_t number, FileKind kind);
 /// The number of a file of that kind, if `name` is exactly the name of one.
 std::optional<std::uint64_t> fileNumber(const std::string& name, FileKind kind);
+/// Whether it is exactly the name of a durable file of any kind.
+bool isDurableFile(const std::string& name);
+/// The text of JOURNAL or PRESENCE, without what pads it; "" when it cannot be read.
+std::string readSmall(File& file);
 
 }  // namespace penstock::state

@@ -196,9 +196,6 @@ class JournalCore {
                                      std::uint64_t sequence, std::uint64_t previousChecksum,
                                      const Catalog& catalog, std::uint64_t syncedUpTo, Tail& next);
   [[nodiscard]] std::vector<std::uint64_t> listSegments(bool& others);
-  /// The number of a file of that kind, if this is exactly the name of one.
-  [[nodiscard]] std::optional<std::uint64_t> numberOf(const std::string& name, FileKind kind) const;
-  [[nodiscard]] bool ownName(const std::string& name) const;
   void checkListedFiles();
   void removeLeftovers();
   [[nodiscard]] bool holds(const std::string& name, std::string_view bytes) const;

@@ -54,14 +54,6 @@ class HeapPage : public SharedPage {
   std::condition_variable woken_;
 };
 
-std::string readSmall(File& file) {
-  std::string text(512, '\0');
-  const auto got = file.read(0, std::as_writable_bytes(std::span(text)));
-  text.resize(got.ok() ? got.value : 0);
-  while (!text.empty() && (text.back() == '\0' || text.back() == '\n')) text.pop_back();
-  return text;
-}
-
 std::string hostName() {
   std::array<char, 256> host{};
   (void)::gethostname(host.data(), host.size() - 1);
@@ -113,25 +105,13 @@ std::string JournalCore::filePath(std::uint64_t number, FileKind kind) const {
   return path(fileName(number, kind));
 }
 
-std::optional<std::uint64_t> JournalCore::numberOf(const std::string& name, FileKind kind) const {
-  return fileNumber(name, kind);
-}
-
-bool JournalCore::ownName(const std::string& name) const {
-  for (const FileKind kind :
-       {FileKind::Segment, FileKind::Snapshot, FileKind::Blob, FileKind::Archive}) {
-    if (numberOf(name, kind)) return true;
-  }
-  return false;
-}
-
 /// Without a journal, whatever has one of its names is somebody else's: nothing of it may be
 /// written to. With one it is the journal's, whatever a power cut made of it.
 void JournalCore::refuseForeignFiles() {
   const auto names = files().list(directory_);
   throwUnlessOk(names, "listing", directory_);
   for (const std::string& name : names.value) {
-    if (numberOf(name, FileKind::Segment)) return;
+    if (fileNumber(name, FileKind::Segment)) return;
   }
   const auto check = [&](const char* name, std::string_view begins) {
     const auto info = files().info(path(name));
@@ -295,9 +275,9 @@ std::vector<std::uint64_t> JournalCore::listSegments(bool& others) {
   std::vector<std::uint64_t> segments;
   others = false;
   for (const std::string& name : names.value) {
-    if (const auto number = numberOf(name, FileKind::Segment)) {
+    if (const auto number = fileNumber(name, FileKind::Segment)) {
       segments.push_back(*number);
-    } else if (name == "JOURNAL" || ownName(name)) {
+    } else if (name == "JOURNAL" || isDurableFile(name)) {
       others = true;
     }
   }
@@ -671,7 +651,7 @@ void JournalCore::removeLeftovers() {
     const bool unfinished = name.ends_with(temporarySuffix);
     const std::string finished =
         unfinished ? name.substr(0, name.size() - temporarySuffix.size()) : name;
-    const bool ours = ownName(finished) || (unfinished && finished == "JOURNAL");
+    const bool ours = isDurableFile(finished) || (unfinished && finished == "JOURNAL");
     if (ours && !wanted.contains(path(name))) (void)files().remove(path(name));
   }
 }

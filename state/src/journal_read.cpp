@@ -297,12 +297,14 @@ std::shared_ptr<StoreState> JournalCore::openStore(StoreId id) {
 
 std::vector<StoreImage> JournalCore::images(std::span<const std::shared_ptr<StoreState>> states) {
   checkUsable();
-  std::unique_lock guard(appendMutex_, std::defer_lock);
-  if (shared() && appendOwner_.load() != std::this_thread::get_id()) {
-    guard.lock();  // stores that are read in anew come one after the other
-    followTo(page().end.load());
+  std::unique_lock guard(appendMutex_, std::defer_lock);  // no frame is applied meanwhile
+  if (appendOwner_.load() != std::this_thread::get_id()) {
+    guard.lock();
+    if (shared()) followTo(page().end.load());
   }
-  return StoreState::images(states);
+  std::vector<StoreImage> images;
+  for (const auto& state : states) images.push_back(state->image());
+  return images;
 }
 
 void JournalCore::removeStore(StoreId id) {

@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "penstock/state/detail/storage_names.h"
 #include "storage_path.h"
 #include "storage_space.h"
 
@@ -26,7 +27,6 @@ namespace penstock::state {
 
 namespace {
 
-constexpr std::string_view rootStore = "storage";
 // A thread keeps the buffers of its last commit up to this size; arbitrary.
 constexpr std::size_t keptBytesMax = std::size_t{1} << 20;
 
@@ -108,7 +108,7 @@ LocalFileStorage::LocalFileStorage(const std::string& directory,
   journalOptions.syncInterval = options.syncInterval;
   (void)ttlMsOf(options.ttl);
   space_ = Space::open(Journal::open(directory, journalOptions, environment), options,
-                       environment.clock, std::string(rootStore));
+                       environment.clock, std::string(detail::rootStore));
 }
 
 LocalFileStorage::LocalFileStorage(std::shared_ptr<const Space> space)

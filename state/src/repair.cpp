@@ -35,10 +35,7 @@ std::unique_ptr<File> lockSource(const std::string& directory, const Environment
   const auto alone = presence.value->tryLock(LockKind::Exclusive);
   throwUnlessOk(alone, "locking", directory + "/PRESENCE");
   if (alone.value) return std::move(presence.value);
-  std::string holder(512, '\0');
-  const auto got = presence.value->read(0, std::as_writable_bytes(std::span(holder)));
-  holder.resize(got.ok() ? got.value : 0);
-  holder.resize(holder.find_last_not_of(std::string_view("\0\n", 2)) + 1);
+  const std::string holder = readSmall(*presence.value);
   throw OwnedElsewhere(fmt::format("{}: is in use by {}; end that process before it is repaired",
                                    directory, holder.empty() ? "another process" : holder));
 }

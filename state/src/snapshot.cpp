@@ -22,6 +22,25 @@ std::uint64_t blockHash(const BlockHeader& header, std::string_view body) noexce
   return XXH3_64bits_withSeed(body.data(), body.size(), head);
 }
 
+BlockRef takeBlockRef(ByteReader& in) {
+  BlockRef ref{};
+  ref.offset = in.fixed<std::uint64_t>();
+  ref.length = in.fixed<std::uint32_t>();
+  ref.count = in.fixed<std::uint32_t>();
+  ref.hash = in.fixed<std::uint64_t>();
+  ref.firstKey = in.text();
+  return ref;
+}
+
+bool isBlock(std::string_view bytes, const BlockRef& ref, std::uint64_t number) noexcept {
+  BlockHeader header{};
+  if (bytes.size() != ref.length || bytes.size() < sizeof(header)) return false;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  return header.magic == blockMagic && header.length == ref.length && header.count == ref.count &&
+         header.fileOffset == ref.offset && header.number == number && header.hash == ref.hash &&
+         blockHash(header, bytes.substr(sizeof(header))) == header.hash;
+}
+
 SnapshotWriter::SnapshotWriter(File& file, std::string path, const JournalId& journal,
                                std::uint64_t number, std::uint32_t storeId, std::uint64_t covers,
                                std::int64_t nowMs, FileKind kind)
@@ -125,13 +144,7 @@ SnapshotReader::SnapshotReader(std::unique_ptr<File> file, std::string path,
   ByteReader in(indexBytes_);
   index_.reserve(footer_.blocks);
   while (in.ok() && !in.atEnd()) {
-    BlockRef ref{};
-    ref.offset = in.fixed<std::uint64_t>();
-    ref.length = in.fixed<std::uint32_t>();
-    ref.count = in.fixed<std::uint32_t>();
-    ref.hash = in.fixed<std::uint64_t>();
-    ref.firstKey = in.text();
-    index_.push_back(ref);
+    index_.push_back(takeBlockRef(in));
   }
   if (!in.ok() || index_.size() != footer_.blocks) {
     damaged(footer_.indexOffset, "has an index that cannot be read");
@@ -159,15 +172,7 @@ const char* SnapshotReader::block(std::size_t number) const {
   const auto got =
       file_->read(ref.offset, std::as_writable_bytes(std::span(bytes.get(), ref.length)));
   throwUnlessOk(got, "reading a block of", path_);
-  BlockHeader header{};
-  if (got.value == ref.length && ref.length >= sizeof(header)) {
-    std::memcpy(&header, bytes.get(), sizeof(header));
-  }
-  if (header.magic != blockMagic || header.length != ref.length || header.count != ref.count ||
-      header.fileOffset != ref.offset || header.number != footer_.number ||
-      header.hash != ref.hash ||
-      blockHash(header, {bytes.get() + sizeof(header), ref.length - sizeof(header)}) !=
-          header.hash) {
+  if (!isBlock({bytes.get(), got.value}, ref, footer_.number)) {
     damaged(ref.offset, "has a damaged block");
   }
   const char* expected = nullptr;

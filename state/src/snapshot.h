@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bytes.h"
 #include "frame.h"
 
 namespace penstock::state {
@@ -42,6 +43,19 @@ static_assert(sizeof(SnapshotFooter) == 80);
 
 /// What BlockHeader::hash must be; `body` is the rest of the block.
 std::uint64_t blockHash(const BlockHeader& header, std::string_view body) noexcept;
+
+/// What the index says of a block.
+struct BlockRef {
+  std::uint64_t offset;
+  std::uint32_t length;
+  std::uint32_t count;  // entries
+  std::uint64_t hash;
+  std::string_view firstKey;  // into the index
+};
+/// The next one of an index; `in` is not ok() behind when there is none.
+BlockRef takeBlockRef(ByteReader& in);
+/// Whether these are all bytes of that block of that file.
+bool isBlock(std::string_view bytes, const BlockRef& ref, std::uint64_t number) noexcept;
 
 inline constexpr std::uint32_t blockMagic = 0x314b4250;           // "PBK1"
 inline constexpr std::uint64_t footerMagic = 0x52544650414e5350;  // "PSNAPFTR"
@@ -118,13 +132,6 @@ class SnapshotReader {
   };
 
  private:
-  struct BlockRef {
-    std::uint64_t offset;
-    std::uint32_t length;
-    std::uint32_t count;
-    std::uint64_t hash;
-    std::string_view firstKey;  // into indexBytes_
-  };
   // A slot: 16 bits of the hash, 32 of the block's number, 16 of the entry's start in it; 0 is
   // empty, as no entry starts at 0.
   using Table = std::vector<std::uint64_t>;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "penstock/state/detail/storage_names.h"
 #include "penstock/state/errors.h"
 
 namespace penstock::state {
@@ -70,6 +71,13 @@ std::optional<std::vector<std::string>> namesInPath(std::string_view path) {
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   return names;
+}
+
+std::optional<std::vector<std::string>> detail::subStoragesOf(std::string_view store) {
+  if (store == rootStore) return std::vector<std::string>();
+  if (!store.starts_with(rootStore) || store[rootStore.size()] != '/') return std::nullopt;
+  const std::string_view path = store.substr(rootStore.size() + 1);
+  return path.empty() ? std::nullopt : namesInPath(path);
 }
 
 std::string shownKey(std::string_view key) {

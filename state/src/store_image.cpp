@@ -55,13 +55,11 @@ ImageCursor::ImageCursor(StoreImage image, std::string_view from) : image_(std::
   if (image_.snapshot) {
     below_ = std::make_unique<SnapshotReader::Cursor>(*image_.snapshot, from);
   }
-  settle();
+  next();
 }
 
-void ImageCursor::next() { settle(); }
-
 /// Takes the smallest key of all that is left, from the newest that has it.
-void ImageCursor::settle() {
+void ImageCursor::next() {
   for (;;) {
     const PackedMap::Entry* newest = nullptr;
     for (const Run& run : runs_) {

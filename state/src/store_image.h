@@ -75,7 +75,6 @@ class ImageCursor {
     const PackedMap::Entry* const* at;
     const PackedMap::Entry* const* end;
   };
-  void settle();
 
   StoreImage image_;
   std::vector<Run> runs_;  // the newest first

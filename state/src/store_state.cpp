@@ -106,15 +106,11 @@ void StoreState::pushOverlay() const {
   }
 }
 
-StoreImage StoreState::imageLocked() const {
+StoreImage StoreState::image() const {
+  const std::unique_lock lock(mutex_);
   checkReadable();
   pushOverlay();
   return below_;
-}
-
-StoreImage StoreState::image() const {
-  const std::unique_lock lock(mutex_);
-  return imageLocked();
 }
 
 StoreState::Together::Together(std::vector<const StoreState*>& stores) : stores_(stores) {
@@ -127,15 +123,6 @@ StoreState::Together::Together(std::vector<const StoreState*>& stores) : stores_
 
 StoreState::Together::~Together() {
   while (held_ > 0) stores_[--held_]->mutex_.unlock();
-}
-
-std::vector<StoreImage> StoreState::images(std::span<const std::shared_ptr<StoreState>> states) {
-  std::vector<const StoreState*> stores;
-  for (const auto& state : states) stores.push_back(state.get());
-  const Together locked(stores);
-  std::vector<StoreImage> images;
-  for (const auto& state : states) images.push_back(state->imageLocked());
-  return images;
 }
 
 // The frame that brings a change is on disk by now, so a snapshot that cannot be read just then

@@ -9,7 +9,6 @@
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,9 +41,6 @@ class StoreState {
   [[nodiscard]] std::uint64_t size() const;
   /// The content now; it does not change any more.
   [[nodiscard]] StoreImage image() const;
-  /// Of several stores, between two frames.
-  [[nodiscard]] static std::vector<StoreImage> images(
-      std::span<const std::shared_ptr<StoreState>> states);
 
   /// Locks the stores, each once, while it lives: readers wait, so that all that a frame changes
   /// is seen together. Always in order of their ids. `stores` is sorted for it.
@@ -97,7 +93,6 @@ class StoreState {
   [[nodiscard]] Found find(std::string_view key, std::uint64_t hash,
                            std::string_view& value) const;
   void pushOverlay() const;
-  [[nodiscard]] StoreImage imageLocked() const;
   void put(std::string_view key, std::uint64_t hash, std::string_view value);
   void erase(std::string_view key, std::uint64_t hash);
 

@@ -23,7 +23,8 @@ using testsupport::askEngine;
 using testsupport::SimFs;
 using testsupport::specimenDirectory;
 using testsupport::Verdict;
-using testsupport::writeSpecimen;
+using testsupport::specimen;
+using testsupport::specimenFiles;
 
 using Bytes = std::vector<std::byte>;
 const std::string target = "/repaired";
@@ -32,26 +33,13 @@ class RepairTest : public ::testing::Test {
  protected:
   RepairTest() : machine_(specimen().clone(1)) {}
 
-  static const SimFs& specimen() {
-    static SimFs* machine = [] {
-      auto* made = new SimFs(1);
-      writeSpecimen(*made);
-      return made;
-    }();
-    return *machine;
-  }
   /// What the engine reads of it before it is damaged.
   static const Verdict& original() {
     static const Verdict verdict = askEngine(*specimen().clone(1));
     return verdict;
   }
   [[nodiscard]] std::vector<std::string> filesOf(const std::string& kind) const {
-    std::vector<std::string> found;
-    for (const std::string& path : machine_->files()) {
-      if (path.starts_with(specimenDirectory + "/" + kind)) found.push_back(path);
-    }
-    EXPECT_FALSE(found.empty()) << kind;
-    return found;
+    return specimenFiles(*machine_, kind);
   }
   void flip(const std::string& path, std::size_t at) {
     Bytes bytes = machine_->image(path);

@@ -32,7 +32,8 @@ using testsupport::SimCall;
 using testsupport::SimFs;
 using testsupport::specimenDirectory;
 using testsupport::Verdict;
-using testsupport::writeSpecimen;
+using testsupport::specimen;
+using testsupport::specimenFiles;
 
 using Bytes = std::vector<std::byte>;
 
@@ -46,22 +47,9 @@ VerifyReport verify(SimFs& machine) {
 
 class VerifyTest : public ::testing::Test {
  protected:
-  static const SimFs& specimen() {
-    static SimFs* machine = [] {
-      auto* made = new SimFs(1);
-      writeSpecimen(*made);
-      return made;
-    }();
-    return *machine;
-  }
   /// The durable files of that kind.
   static std::vector<std::string> filesOf(const std::string& kind) {
-    std::vector<std::string> found;
-    for (const std::string& path : specimen().files()) {
-      if (path.starts_with(specimenDirectory + "/" + kind)) found.push_back(path);
-    }
-    EXPECT_FALSE(found.empty()) << kind;
-    return found;
+    return specimenFiles(specimen(), kind);
   }
   static std::size_t usedBytes(const Bytes& bytes) {
     std::size_t used = bytes.size();

@@ -76,6 +76,24 @@ void writeSpecimen(SimFs& machine) {
   (void)journal->commit(commit);
 }
 
+const SimFs& specimen() {
+  static SimFs* machine = [] {
+    auto* made = new SimFs(1);
+    writeSpecimen(*made);
+    return made;
+  }();
+  return *machine;
+}
+
+std::vector<std::string> specimenFiles(const SimFs& machine, const std::string& begin) {
+  std::vector<std::string> found;
+  for (const std::string& path : machine.files()) {
+    if (path.starts_with(specimenDirectory + "/" + begin)) found.push_back(path);
+  }
+  EXPECT_FALSE(found.empty()) << begin;
+  return found;
+}
+
 Verdict askEngine(SimFs& machine, const std::string& directory) {
   Verdict verdict;
   const auto process = machine.startProcess();

@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "sim_fs.h"
 
@@ -20,6 +21,10 @@ inline const std::string specimenDirectory = "/specimen";
 /// sealed segments and the active one), `young` (no snapshot) and `large` (in the blob); logs `log`
 /// and `other`.
 void writeSpecimen(SimFs& machine);
+/// A machine that holds it, made once: clone it.
+const SimFs& specimen();
+/// The paths of its durable files whose names begin so. `machine` holds a specimen.
+std::vector<std::string> specimenFiles(const SimFs& machine, const std::string& begin);
 
 /// What the engine says of a directory.
 struct Verdict {
