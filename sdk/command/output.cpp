@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 namespace penstock::command {
 
@@ -18,6 +19,10 @@ void print(const std::string& text) {
     throw Error(ErrorCode::Retry,
                 fmt::format("writing to standard output: {}", std::strerror(errno)));
   }
+}
+
+std::string dumped(const nlohmann::ordered_json& json) {
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }
 
 std::string bytesText(std::uint64_t bytes) {

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,9 @@ namespace penstock::command {
 
 /// Writes to standard output; an Error (Retry) when that fails, a full disk behind it for one.
 void print(const std::string& text);
+
+/// As one line; what is no UTF-8 in it (names may be any bytes) is replaced.
+std::string dumped(const nlohmann::ordered_json& json);
 
 /// "17 B", "4.2 MiB".
 std::string bytesText(std::uint64_t bytes);

@@ -27,11 +27,6 @@ struct Arguments : ValueArguments {
   bool yes = false;
 };
 
-/// Names may hold bytes that are no UTF-8.
-std::string dumped(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
-}
-
 std::string useText(state::DirectoryUse use, const std::string& holder) {
   switch (use) {
     case state::DirectoryUse::Nobody:

@@ -157,7 +157,7 @@ void listValues(const ValueArguments& arguments) {
         });
   }
   if (!found) throwNoStorage(arguments);
-  print(arguments.json ? json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n' : text);
+  print(arguments.json ? dumped(json) : text);
 }
 
 void getValue(const ValueArguments& arguments) {
@@ -183,7 +183,7 @@ void getValue(const ValueArguments& arguments) {
   if (arguments.json) {
     Json json{{"key", arguments.key}, {"type", type}};
     json["value"] = Json::parse(value.toJson());
-    return print(json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n');
+    return print(dumped(json));
   }
   print((value.type() == state::ValueType::String ? value.asString() : value.toJson()) + '\n');
 }
