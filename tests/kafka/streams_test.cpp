@@ -214,6 +214,20 @@ TEST_F(KafkaStreams, AnUnreachableBrokerIsAnErrorInTime) {
   EXPECT_THAT(ended.err, HasSubstr("127.0.0.1:1"));
 }
 
+TEST_F(KafkaStreams, ASignalWhileTheBrokerIsOutOfReachEndsIt) {
+  for (const int signal : {SIGTERM, SIGINT}) {
+    auto arguments = command();
+    arguments[2] = "kafka://127.0.0.1:1";
+    auto variables = environment();
+    variables.emplace_back("PENSTOCK_STOP_TIMEOUT_MS=50");
+    testing::Subprocess program(arguments, variables);
+    EXPECT_TRUE(eventually([&] { return program.err().find("127.0.0.1:1") != std::string::npos; }));
+    program.signal(signal);
+    const testing::Finished ended = program.wait(30s);
+    EXPECT_EQ(ended.exitCode, 0) << ended.err;
+  }
+}
+
 TEST_F(KafkaStreams, AnUnknownInputIsRefusedByName) {
   auto arguments = command();
   arguments[4] = freshName("missing");

@@ -224,6 +224,32 @@ TEST(SharedJournalTest, MembersThatLagSeeTheSameAsTheOthers) {
   }
 }
 
+// Small buffered commits, so that a synced one never waits for a large backlog of others.
+TEST(BufferedCommitsTest, AreHandedToTheDiskEvery4MiBAndSyncedBeyondTheCap) {
+  constexpr std::uint64_t kMiB = 1U << 20U;
+  SimFs machine(1);
+  Process process(machine);
+  JournalOptions options;
+  options.unsyncedBytesMax = 16 * kMiB;
+  auto journal = process.open(options);
+  const StoreId id = journal->declareStore("s");
+  auto commitMiB = [&, n = 0]() mutable {
+    Commit commit;
+    commit.put(id, "k" + std::to_string(n++), std::string(kMiB, 'x'));
+    return journal->commit(commit, Durability::Buffered).sequence;
+  };
+  journal->flush();
+  const Sequence before = journal->synced();
+  for (std::uint64_t written = 1; written <= 15; ++written) {
+    (void)commitMiB();
+    EXPECT_GE(machine.writebackBytes() + 5 * kMiB, written * kMiB);
+  }
+  EXPECT_EQ(journal->synced().value, before.value);
+  (void)commitMiB();
+  (void)commitMiB();
+  EXPECT_GE(journal->synced().value, before.value + 16);
+}
+
 /// Runs something in front of the next attempt to get a lock shared.
 class HookedFile final : public File {
  public:

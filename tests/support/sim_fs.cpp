@@ -270,7 +270,10 @@ class SimFile final : public File {
     return {error};
   }
 
-  void startWriteback(std::uint64_t, std::uint64_t) override {}  // promises nothing
+  void startWriteback(std::uint64_t, std::uint64_t length) override {
+    const std::lock_guard guard(machine_.mutex_);
+    machine_.writebackBytes_ += length;
+  }
 
   IoStatus dropCache() override {
     const std::lock_guard guard(machine_.mutex_);
@@ -654,6 +657,11 @@ std::uint64_t SimFs::calls(SimCall call) const {
 std::uint64_t SimFs::faultsHit() const {
   const std::lock_guard guard(mutex_);
   return faultsHit_;
+}
+
+std::uint64_t SimFs::writebackBytes() const {
+  const std::lock_guard guard(mutex_);
+  return writebackBytes_;
 }
 
 void SimFs::setCapacity(std::uint64_t bytes) {

@@ -144,6 +144,8 @@ class SimFs {
   /// How often a call was made, and how often one of the faults hit.
   [[nodiscard]] std::uint64_t calls(SimCall call) const;
   [[nodiscard]] std::uint64_t faultsHit() const;
+  /// Bytes for which write-back was asked; none of them is safer for it here.
+  [[nodiscard]] std::uint64_t writebackBytes() const;
   /// Writes and allocations beyond it get ENOSPC. Default: no bound.
   void setCapacity(std::uint64_t bytes);
   /// What the file system says it is, see state::FileInfo. Default: a local one.
@@ -219,6 +221,7 @@ class SimFs {
   };
   std::vector<ArmedFault> faults_;
   std::uint64_t faultsHit_ = 0;
+  std::uint64_t writebackBytes_ = 0;
   std::array<std::uint64_t, kSimCalls> calls_{};
 };
 

@@ -41,6 +41,9 @@ HOMES = {
     "zstd.h": ("state/src/", "tests/"),
 }
 
+# Functions whose names a library asks for: cereal, nlohmann-json.
+LIBRARY_NAMES = re.compile(r"CEREAL_\w+|(start|end)_\w+|number_\w+|parse_error")
+
 # The fragment identifiers that GitHub gives headings: words in lower case, joined by dashes.
 NOT_IN_ANCHORS = re.compile(r"[^\w\- ]")
 
@@ -354,6 +357,48 @@ def types_are_named_in_pascal_case(tree: Tree) -> Iterator[Finding]:
         name = match.group(1)
         if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", name) and name not in ("hash", "formatter"):
             yield Finding(path, number, f"type {name} is not in PascalCase")
+
+
+@rule
+def functions_are_named_in_lower_camel_case(tree: Tree) -> Iterator[Finding]:
+    """A variable with arguments looks the same, and is named the same."""
+    words = "explicit|return|throw|else|delete|new|extern|case|const std::string_view|co_[a-z]+"
+    pattern = rf"^\s*(?!\s|(?:{words})\b)(?:[A-Za-z_][\w:]*(?:<[^()]*>)?[&*]*\s+[&*]*)+(\w+)\("
+    for path, number, match in tree.search(
+        pattern, "state/", "sdk/", "samples/", "bench/", "bindings/"
+    ):
+        name = match.group(1)
+        if not re.fullmatch(r"[a-z][A-Za-z0-9]*_?", name) and not LIBRARY_NAMES.fullmatch(name):
+            yield Finding(path, number, f"function {name} is not in lowerCamelCase")
+
+
+@rule
+def private_members_end_in_an_underscore(tree: Tree) -> Iterator[Finding]:
+    label = re.compile(r"^ *(public|protected|private):$")
+    words = "using|friend|return|typedef|static|enum|class|struct"
+    member = re.compile(
+        rf"^ *(?! |(?:{words})\b)[\w:<>,&* ()\[\]]+[\w>&*\]] [&*]?(\w+)"
+        r"(?: = .*|\{.*\}|\[\w+\])?;$"
+    )
+    for path, lines in tree.under("state/", "sdk/", "samples/", "bench/", "bindings/"):
+        open_sections: list[int] = []  # indents of the private ones
+        for number, line in enumerate(lines, 1):
+            indent = len(line) - len(line.lstrip())
+            if match := label.match(line):
+                open_sections = [one for one in open_sections if one < indent]
+                if match.group(1) == "private":
+                    open_sections.append(indent)
+            elif line.lstrip().startswith("}"):
+                open_sections = [one for one in open_sections if one <= indent]
+            elif open_sections and indent == open_sections[-1] + 1:
+                code = line.split("//")[0].rstrip()
+                found = member.match(code)
+                if found and found[0].count("(", 0, found.start(1)) != found[0].count(
+                    ")", 0, found.start(1)
+                ):
+                    continue  # a parameter
+                if found and not re.fullmatch(r"\w+_|noexcept|const|override|default", found[1]):
+                    yield Finding(path, number, f"private member {found[1]} ends without _")
 
 
 @rule

@@ -37,22 +37,28 @@ bool waitUntil(state::Journal& journal, const std::function<bool()>& condition) 
   return true;
 }
 
-TEST(ExactlyOnceOnFiles, SurvivesKillsOfTwoProcesses) {
+/// `other`: topic `in` is in another directory than the application, which sees there what is
+/// synced.
+void killTwoProcesses(bool other) {
   const std::uint64_t seed = firstSeed();
   const int kills = scaled(20, 200, 5000);
   SCOPED_TRACE("PENSTOCK_FAULT_SEED=" + std::to_string(seed));
   std::mt19937_64 random(seed);
   const testing::TemporaryDirectory directory;
+  const testing::TemporaryDirectory otherDirectory;
   state::JournalOptions shared;
   shared.sharing = state::Sharing::Shared;
   const auto journal = state::Journal::open(directory.path(), shared);
-  Feeder feeder(journal, 4, 20'000, seed);
+  const auto input = other ? state::Journal::open(otherDirectory.path(), shared) : journal;
+  const auto fed = other ? state::Durability::Synced : state::Durability::Buffered;
+  Feeder feeder(input, 4, 20'000, seed);
 
   const auto start = [&](const char* untilEnd) {
     return std::make_unique<Subprocess>(
         std::vector<std::string>{PENSTOCK_COUNTING_PROCESS, directory.path()},
-        std::vector<std::string>{"PENSTOCK_COMMIT_INTERVAL_MS=10", untilEnd,
-                                 "PENSTOCK_LOG_LEVEL=info"});
+        std::vector<std::string>{
+            "PENSTOCK_COMMIT_INTERVAL_MS=10", untilEnd, "PENSTOCK_LOG_LEVEL=info",
+            "PENSTOCK_INPUT_ADDRESSES=" + (other ? "in=" + otherDirectory.path() : "")});
   };
   constexpr const char* kRunOn = "PENSTOCK_UNTIL_END=false";
   constexpr const char* kUntilEnd = "PENSTOCK_UNTIL_END=true";
@@ -62,13 +68,13 @@ TEST(ExactlyOnceOnFiles, SurvivesKillsOfTwoProcesses) {
     const std::uint64_t before = recordsIn(journal, "counts");
     const std::uint64_t frames = random() % 40;
     const state::Sequence from = journal->written();
-    feeder.feed(200 + random() % 4000, state::Durability::Buffered);
+    feeder.feed(200 + random() % 4000, fed);
     const auto progress = [&] {
       if (recordsIn(journal, "counts") > before &&
           journal->written().value >= from.value + frames) {
         return true;
       }
-      feeder.feed(10, state::Durability::Buffered);  // they never run out of work
+      feeder.feed(10, fed);  // they never run out of work
       return false;
     };
     ASSERT_TRUE(waitUntil(*journal, progress)) << "no progress before kill " << kill << "\n"
@@ -83,7 +89,7 @@ TEST(ExactlyOnceOnFiles, SurvivesKillsOfTwoProcesses) {
     EXPECT_TRUE(testing::eventually(
         [&] { return process->err().find("task assigned") != std::string::npos; }));
     const std::uint64_t before = recordsIn(journal, "counts");
-    feeder.feed(1000, state::Durability::Buffered);
+    feeder.feed(1000, fed);
     EXPECT_TRUE(waitUntil(*journal, [&] { return recordsIn(journal, "counts") > before; }));
     process->signal(SIGTERM);
     const testing::Finished finished = process->wait(std::chrono::seconds(15));
@@ -95,10 +101,14 @@ TEST(ExactlyOnceOnFiles, SurvivesKillsOfTwoProcesses) {
     EXPECT_EQ(finished.exitCode, 0) << finished.err;
   }
 
-  EXPECT_EQ(problemsOf(journal), "");
+  EXPECT_EQ(problemsOf(input, journal), "");
   std::printf("row 22: %d kills, %llu records, %zu words\n", kills,
               static_cast<unsigned long long>(feeder.fed()), feeder.counts().size());
 }
+
+TEST(ExactlyOnceOnFiles, SurvivesKillsOfTwoProcesses) { killTwoProcesses(false); }
+
+TEST(ExactlyOnceOnFiles, SurvivesKillsWithInputOfAnotherDirectory) { killTwoProcesses(true); }
 
 }  // namespace
 }  // namespace penstock::fault

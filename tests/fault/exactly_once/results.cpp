@@ -42,7 +42,7 @@ Feeder::Feeder(std::shared_ptr<state::Journal> journal, std::int32_t partitions,
   file::TopicCatalog catalog(journal_);
   TopicConfig config;
   config.partitions = partitions;
-  for (const char* topic : {"in", "ids", "counts"}) catalog.create(topic, config);
+  catalog.create("in", config);
   logs_ = catalog.get("in").logs;
 }
 
@@ -73,17 +73,18 @@ std::uint64_t recordsIn(const std::shared_ptr<state::Journal>& journal, const st
   return records;
 }
 
-std::string problemsOf(const std::shared_ptr<state::Journal>& journal) {
+std::string problemsOf(const std::shared_ptr<state::Journal>& input,
+                       const std::shared_ptr<state::Journal>& application) {
   std::set<std::string> expectedIds;
   std::map<std::string, std::int64_t> expected;
-  forEach(journal, "in", [&](const std::string& id, const std::string& word) {
+  forEach(input, "in", [&](const std::string& id, const std::string& word) {
     expectedIds.insert(id);
     ++expected[word];
   });
 
   std::string problems;
   std::set<std::string> ids;
-  forEach(journal, "ids", [&](const std::string& id, const std::string&) {
+  forEach(application, "ids", [&](const std::string& id, const std::string&) {
     if (!ids.insert(id).second) problems += "id " + id + " twice\n";
   });
   for (const std::string& id : expectedIds) {
@@ -92,7 +93,7 @@ std::string problemsOf(const std::shared_ptr<state::Journal>& journal) {
   if (ids.size() > expectedIds.size()) problems += "ids that nobody wrote\n";
 
   std::map<std::string, std::int64_t> counts;
-  forEach(journal, "counts", [&](const std::string& word, const std::string& value) {
+  forEach(application, "counts", [&](const std::string& word, const std::string& value) {
     std::int64_t& count = counts[word];
     const std::int64_t next = number(value);
     if (next <= count) problems += fmt::format("{}: {} after {}\n", word, next, count);

@@ -17,7 +17,8 @@ struct Fed {
   std::string word;
 };
 
-/// Appends records to topic `in`; ids are numbered through, words drawn from `words` of them.
+/// Makes topic `in` and appends records to it; ids are numbered through, words drawn from `words`
+/// of them.
 class Feeder {
  public:
   Feeder(std::shared_ptr<state::Journal> journal, std::int32_t partitions, std::uint64_t words,
@@ -40,10 +41,11 @@ class Feeder {
 /// Records in a topic, over all partitions; 0 when there is no such topic yet.
 std::uint64_t recordsIn(const std::shared_ptr<state::Journal>& journal, const std::string& topic);
 
-/// What is wrong with topics `ids` and `counts` when `in` was counted to its end; empty when
-/// nothing is: each id there once and no other, counts of a word only ever grow and end at the
-/// expected number. `in` is read again from the journal: what a power cut took back is not
-/// missed.
-std::string problemsOf(const std::shared_ptr<state::Journal>& journal);
+/// What is wrong with the application's topics `ids` and `counts` when `in` was counted to its
+/// end; empty when nothing is: each id there once and no other, counts of a word only ever grow
+/// and end at the expected number. `in` is read again from the `input` journal, which may be the
+/// application's: what a power cut took back is not missed.
+std::string problemsOf(const std::shared_ptr<state::Journal>& input,
+                       const std::shared_ptr<state::Journal>& application);
 
 }  // namespace penstock::fault

@@ -184,8 +184,8 @@ bool ApplicationRun::prepare(const StopSignals* signals) {
   const bool stop = stopped();
   if (!state.changed.wait_for(lock, state.options.stopTimeout, [&] { return state.prepared; })) {
     lock.unlock();
-    preparing.detach();
-    throwStuck();
+    preparing.detach();  // in a call of the system or of a broker; it has begun nothing
+    return false;
   }
   lock.unlock();
   preparing.join();
@@ -241,8 +241,8 @@ void ApplicationRun::throwStuck() const {
   const std::string message =
       "application " + state.options.id + " did not stop within " +
       std::to_string(state.options.stopTimeout.count()) +
-      " ms: a worker, or the start, is still in a function of the program or in a call of the "
-      "system. What is not committed is processed again at the next start";
+      " ms: a worker is still in a function of the program or in a call of the system. What is "
+      "not committed is processed again at the next start";
   const std::lock_guard lock(state.mutex);
   if (!state.failure) throw Error(ErrorCode::Retry, message);
   const std::string why = "; it was to stop because of: " + textOf(state.failure);
