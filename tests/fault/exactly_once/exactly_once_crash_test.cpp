@@ -148,7 +148,8 @@ struct Scene {
 void runBoth(Scene& scene, Member& one, Member& other, int rounds) {
   for (int round = 0; round < rounds; ++round) {
     one.step();
-    scene.feeder->feed(3, round % 2 == 0 ? state::Durability::Synced : state::Durability::Buffered);
+    const bool synced = scene.feeder->fed() % 2 == 0;  // by turns: three at a time
+    scene.feeder->feed(3, synced ? state::Durability::Synced : state::Durability::Buffered);
     other.step();
   }
 }
