@@ -28,6 +28,7 @@ class ProgressMeter {
   ~ProgressMeter();
   ProgressMeter(const ProgressMeter&) = delete;
   ProgressMeter& operator=(const ProgressMeter&) = delete;
+  /// `total` is 0 while it is not known.
   void show(std::uint64_t done, std::uint64_t total);
 
  private:

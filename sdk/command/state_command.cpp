@@ -14,6 +14,7 @@
 
 #include "command.h"
 #include "output.h"
+#include "state_transfer.h"
 #include "state_values.h"
 
 namespace penstock::command {
@@ -22,7 +23,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct Arguments : ValueArguments {
+struct Arguments : TransferArguments {
   std::string target;
   bool yes = false;
 };
@@ -411,6 +412,32 @@ void addStateCommand(CLI::App& app) {
       withDirectory(state.add_subcommand("backup"),
                     "Copy it as it is at one moment, while others write", arguments, true, backup);
   copied->add_option("target", arguments->target, "an empty or new directory")->required();
+
+  CLI::App* exported = withDirectory(
+      state.add_subcommand("export"), "Write the storage in it to a file, while others write",
+      arguments, true, exportStorage);
+  exported->add_option("target", arguments->path, "a file, or - for standard output")
+      ->default_val("-");
+  exported->add_option("--format", arguments->format, "jsonl (default) or snapshot")
+      ->check(CLI::IsMember(exportFormats));
+  exported->add_flag("--replace", arguments->replace, "a file that is there already");
+  addSub(*exported, *arguments);
+
+  CLI::App* imported = withDirectory(
+      state.add_subcommand("import"), "Read an export, or a legacy Quix directory, into a storage",
+      arguments, true, importStorage);
+  imported->add_option("source", arguments->path, "a file or directory, or - for standard input")
+      ->default_val("-");
+  imported->add_option("--format", arguments->format, "jsonl (default), snapshot or quix")
+      ->check(CLI::IsMember(importFormats));
+  imported->add_flag("--overwrite", arguments->overwrite, "keys that are there already");
+  imported->add_flag("--incomplete", arguments->incomplete,
+                     "jsonl: also without first and last line");
+  imported->add_flag("--skip-damaged", arguments->skipDamaged,
+                     "quix: leave out what cannot be read, and list it");
+  imported->add_flag("--raw-files", arguments->rawFiles,
+                     "quix: files that are no records become binary values");
+  addSub(*imported, *arguments);
 
   CLI::App* repaired = withDirectory(state.add_subcommand("repair"),
                                      "Write a copy of what can be proven of a damaged directory",

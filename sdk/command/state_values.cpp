@@ -190,12 +190,22 @@ void getValue(const ValueArguments& arguments) {
 
 void setValue(const ValueArguments& arguments) {
   const Value value = valueOf(arguments);  // what is wrong with it is said first
+  makeStorage(arguments, MakeDirectory::No).set(arguments.key, value);
+}
+
+state::LocalFileStorage findStorage(const ValueArguments& arguments) {
+  const auto journal = open(arguments.directory);
+  if (!storeOf(*journal, arguments.sub)) throwNoStorage(arguments);
+  return makeStorage(arguments, MakeDirectory::No);
+}
+
+state::LocalFileStorage makeStorage(const ValueArguments& arguments, MakeDirectory directory) {
   state::LocalFileStorageOptions options;
   options.sharing = state::Sharing::Shared;
-  options.createDirectory = false;
+  options.createDirectory = directory == MakeDirectory::Yes;
   state::LocalFileStorage storage(arguments.directory, options);
   for (const std::string& name : arguments.sub) storage = storage.subStorage(name);
-  storage.set(arguments.key, value);
+  return storage;
 }
 
 }  // namespace penstock::command

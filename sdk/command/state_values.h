@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/state/local_file_storage.h>
+
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -26,5 +29,13 @@ inline const std::vector<std::string> valueTypes{"string", "int64", "double", "b
 void listValues(const ValueArguments& arguments);
 void getValue(const ValueArguments& arguments);
 void setValue(const ValueArguments& arguments);
+
+/// Whether a directory that is not there is made.
+enum class MakeDirectory : std::uint8_t { No, Yes };
+
+// The storage that was asked for, opened Shared: one that is there, or else a
+// ConfigurationError; or made where there is none.
+state::LocalFileStorage findStorage(const ValueArguments& arguments);
+state::LocalFileStorage makeStorage(const ValueArguments& arguments, MakeDirectory directory);
 
 }  // namespace penstock::command

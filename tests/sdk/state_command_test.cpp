@@ -256,6 +256,58 @@ TEST_F(StateCommand, RepairOfASoundDirectoryWritesNothing) {
   EXPECT_FALSE(std::filesystem::exists(directory / "copy"));
 }
 
+TEST_F(StateCommand, AnExportIsImportedElsewhereAlsoThroughAPipe) {
+  {
+    LocalFileStorage storage(state);
+    storage.set("count", std::int64_t{7});
+    storage.subStorage("orders").set("open", std::string("two"));
+  }
+  const std::string lines = good({"export", state});
+  EXPECT_THAT(lines, HasSubstr("\"count\""));
+  EXPECT_THAT(good({"export", state, directory / "file"}), HasSubstr("2 keys of 2 storages"));
+  EXPECT_EQ(good({"export", state, directory / "snapshot", "--format", "snapshot", "--json"}),
+            "{\"keys\":2,\"storages\":2}\n");
+
+  EXPECT_EQ(good({"import", directory / "piped"}, lines), "2 keys of 2 storages, in 1 batch\n");
+  good({"import", directory / "filed", directory / "file"});
+  good({"import", directory / "whole", directory / "snapshot", "--format", "snapshot"});
+  good({"import", directory / "below", directory / "file", "--sub", "old"});
+  for (const std::string place : {"piped", "filed", "whole"}) {
+    EXPECT_EQ(good({"export", directory / place}), lines) << place;
+  }
+  EXPECT_EQ(good({"get", directory / "below", "open", "--sub", "old", "--sub", "orders"}), "two\n");
+  EXPECT_EQ(good({"export", directory / "below", "--sub", "old"}), lines);
+
+  EXPECT_THAT(refused({"export", state, directory / "file"}, 1), HasSubstr("file"));
+  good({"export", state, directory / "file", "--replace"});
+  EXPECT_THAT(refused({"import", directory / "filed", directory / "file"}, 1), HasSubstr("count"));
+  good({"import", directory / "filed", directory / "file", "--overwrite"});
+}
+
+TEST_F(StateCommand, ALegacyDirectoryIsImportedAndWhatIsLeftOutIsListed) {
+  std::filesystem::create_directory(directory / "legacy");
+  std::ofstream(directory / "legacy/raw") << "no record";
+  EXPECT_THAT(refused({"import", state, directory / "legacy", "--format", "quix"}, 1),
+              HasSubstr("raw"));
+  EXPECT_THAT(good({"import", state, directory / "legacy", "--format", "quix", "--skip-damaged"}),
+              HasSubstr("left out   raw: "));
+  EXPECT_EQ(good({"import", state, directory / "legacy", "--format", "quix", "--raw-files"}),
+            "1 keys, 0 sub-storages\nraw        raw\n");
+  EXPECT_THAT(good({"get", state, "raw"}), HasSubstr("$binary"));
+}
+
+TEST_F(StateCommand, ATransferThatCannotBeIsRefusedBeforeAnythingIsMade) {
+  EXPECT_THAT(refused({"export", state}), HasSubstr(state));
+  EXPECT_THAT(refused({"import", state, directory / "absent"}), HasSubstr("absent"));
+  EXPECT_THAT(refused({"import", state, "--format", "snapshot"}), HasSubstr("needs a path"));
+  EXPECT_FALSE(std::filesystem::exists(state));
+  { const LocalFileStorage storage(state); }
+  EXPECT_THAT(refused({"export", state, "--sub", "no"}), HasSubstr("no sub-storage no"));
+  EXPECT_THAT(refused({"export", state, "--format", "quix"}), HasSubstr("quix"));
+  std::ofstream(directory / "text") << "text\n";
+  EXPECT_THAT(refused({"import", state, directory / "text"}, 1), HasSubstr("text"));
+}
+
 TEST_F(StateCommand, BadInputIsNamed) {
   { const LocalFileStorage storage(state); }
   EXPECT_THAT(refused({"set", state, "k", "seven", "--type", "int64"}),
