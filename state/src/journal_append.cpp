@@ -200,7 +200,14 @@ void JournalCore::throttle() {
   if (unsyncedBytes_.load() > options_.unsyncedBytesMax) syncTo(written());
 }
 
+/// 0: it is small enough to be written with its frame.
 std::uint64_t JournalCore::writeBlob(const Commit::Content& content) {
+  if (content.bytes() > options_.commitBytesMax) {
+    throw InvalidArgument(
+        fmt::format("{}: a commit of {} bytes, and one may have {}; nothing was written. Cut it "
+                    "into several, or open with a larger commitBytesMax",
+                    directory_, content.bytes(), options_.commitBytesMax));
+  }
   if (content.bytes() < options_.blobBytes) return 0;
   if (page().poisoned.load() != 0) throwPoisoned();
   const std::uint64_t number = environment_.random->next() | (std::uint64_t{1} << 63);
@@ -271,6 +278,7 @@ CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t b
     }
   }
   CommitResult result;
+  std::uint64_t counted = 0;  // changes and records
   entries_.clear();
   pieces_.assign(1, {});
   bodies_.clear();
@@ -290,6 +298,7 @@ CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t b
           fmt::format("{}: store {} was removed or never declared", directory_, section.id));
     }
     for (const auto& chunk : section.chunks) {
+      if (section.kind != SectionKind::Catalog) counted += chunk.count;
       // Once at least: records may be without bytes.
       for (std::size_t begin = chunk.begin; begin == chunk.begin || begin < chunk.end;
            begin += sectionBytesMax) {
@@ -365,6 +374,7 @@ CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t b
   unsyncedBytes_ += header.frameBytes;
   lastFrameUs_ = environment_.clock->monotonicUs();
   ++counters_.frames;
+  if (counted > 0) counters_.commitEntries.add(counted);
   counters_.bytesWritten += header.frameBytes;
   publish();
   if (tail_.end - tail_.writebackAt >= writebackStep) {
@@ -806,8 +816,7 @@ void JournalCore::syncNow(std::uint64_t wanted) {
   if (page().poisoned.load() != 0) throwPoisoned();
   const std::int64_t ended = environment_.clock->monotonicUs();
   lastSyncUs_ = ended;
-  ++counters_.syncs;
-  counters_.syncMicros += static_cast<std::uint64_t>(ended - began);
+  counters_.syncMicros.add(static_cast<std::uint64_t>(ended - began));
   raiseTo(page().synced, target);
   wakeAll();
 }

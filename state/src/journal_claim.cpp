@@ -76,12 +76,15 @@ JournalMetrics JournalCore::metrics() const {
   JournalMetrics metrics;
   metrics.frames = counters_.frames;
   metrics.bytesWritten = counters_.bytesWritten;
-  metrics.syncs = counters_.syncs;
-  metrics.syncMicros = counters_.syncMicros;
+  metrics.commitEntries = counters_.commitEntries.now();
+  metrics.syncMicros = counters_.syncMicros.now();
   metrics.rollovers = counters_.rollovers;
   metrics.snapshots = counters_.snapshots;
+  metrics.rewrites = counters_.rewrites;
   metrics.cleanedBytes = counters_.cleanedBytes;
   metrics.cleanFailures = counters_.cleanFailures;
+  metrics.scrubbedBytes = counters_.scrubbedBytes;
+  metrics.damagedBlocks = counters_.damagedBlocks;
   metrics.tornTails = counters_.tornTails;
   metrics.tornBytes = counters_.tornBytes;
   return metrics;

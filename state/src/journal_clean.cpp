@@ -22,6 +22,8 @@ namespace {
 // A smaller sealed file (of small segments: than a quarter of one) is not worth a rewrite;
 // arbitrary.
 constexpr std::uint64_t archiveMinBytes = 1U << 20;
+constexpr std::int64_t scrubEveryUs = 500'000;
+constexpr std::uint64_t scrubBytes = 1U << 20;  // each time: 2 MiB/s, which no disk feels
 constexpr std::int64_t retentionUs = 30'000'000;  // by age, files are looked through this often
 constexpr std::size_t sealedKept = 2;  // sealed segments that stores may pin before a snapshot
 constexpr std::size_t layersMax = 12;  // of a store that is viewed often; a look-up visits each
@@ -489,6 +491,7 @@ std::uint64_t JournalCore::rewriteThin(const SealedFile& file) {
     (void)files().remove(finalName);
     return 0;
   }
+  ++counters_.rewrites;
   syncTo(listed.sequence.value);
   const std::uint64_t freed = unlinkSealed(file);
   return freed > liveBytes ? freed - liveBytes : 0;
@@ -512,6 +515,18 @@ void JournalCore::runCleaner() {
   }
 }
 
+/// A little at a time, so that nobody waits for the disk because of it.
+void JournalCore::scrub(const std::vector<std::shared_ptr<StoreState>>& stores) {
+  std::uint64_t left = scrubBytes;
+  for (const auto& store : stores) {
+    const SnapshotReader::Scrubbed done = store->scrub(left);
+    counters_.scrubbedBytes += done.bytes;
+    counters_.damagedBlocks += done.damaged;
+    if (done.bytes >= left) return;
+    left -= done.bytes;
+  }
+}
+
 void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
   std::vector<std::shared_ptr<StoreState>> stores;
   std::size_t sealedNow = 0;
@@ -521,6 +536,10 @@ void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
     sealedNow = catalog_.sealed.size();
   }
   const std::int64_t now = environment_.clock->monotonicUs();
+  if (now - lastScrubUs_ >= scrubEveryUs) {
+    lastScrubUs_ = now;
+    scrub(stores);
+  }
   if (now < retryUs_) return;
   bool due = sealedNow != sealedSeen || now - lastCleanUs_ >= retentionUs;
   for (const auto& store : stores) {

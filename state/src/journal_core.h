@@ -245,6 +245,7 @@ class JournalCore {
   // journal_clean.cpp
   void runCleaner();
   void cleanWhatIsDue(std::size_t& sealedSeen);
+  void scrub(const std::vector<std::shared_ptr<StoreState>>& stores);
   bool snapshotDue(const StoreState& store);
   void snapshotStoreLocked(StoreId id);
   void publishFile(const std::string& temporary, const std::string& finalName, File& file);
@@ -347,6 +348,7 @@ class JournalCore {
   std::unique_ptr<File> cleanerFile_;
   std::int64_t lastCleanUs_ = 0;  // the cleaner thread's
   std::int64_t retryUs_ = 0;      // the cleaner thread's; not before, after a failure
+  std::int64_t lastScrubUs_ = 0;  // the cleaner thread's
 
   struct Pending {
     Commit commit;
@@ -382,9 +384,28 @@ class JournalCore {
   std::atomic<std::uint64_t> takenIn_{0};
   std::atomic<std::thread::id> appendOwner_{};
 
+  class Counts {  // a Histogram that threads count in
+   public:
+    void add(std::uint64_t value) noexcept {
+      ++counts_[Histogram::bucketOf(value)];
+      sum_ += value;
+    }
+    [[nodiscard]] Histogram now() const noexcept {
+      Histogram histogram;
+      for (std::size_t i = 0; i < counts_.size(); ++i) histogram.counts[i] = counts_[i];
+      histogram.sum = sum_;
+      return histogram;
+    }
+
+   private:
+    std::array<std::atomic<std::uint64_t>, Histogram::bucketCount> counts_{};
+    std::atomic<std::uint64_t> sum_{0};
+  };
   struct Counters {
-    std::atomic<std::uint64_t> frames{0}, bytesWritten{0}, syncs{0}, syncMicros{0}, rollovers{0},
-        snapshots{0}, cleanedBytes{0}, cleanFailures{0}, tornTails{0}, tornBytes{0};
+    std::atomic<std::uint64_t> frames{0}, bytesWritten{0}, rollovers{0}, snapshots{0}, rewrites{0},
+        cleanedBytes{0}, cleanFailures{0}, scrubbedBytes{0}, damagedBlocks{0}, tornTails{0},
+        tornBytes{0};
+    Counts commitEntries, syncMicros;
   };
   mutable Counters counters_;
 };

@@ -90,6 +90,7 @@ JournalCore::JournalCore(std::string directory, const JournalOptions& options,
   check("segmentBytes", options_.segmentBytes, bytesMin, bytesMax, "bytes");
   check("snapshotAfterBytes", options_.snapshotAfterBytes, bytesMin, noBound, "bytes");
   check("blobBytes", options_.blobBytes, std::uint64_t{1}, noBound, "bytes");
+  check("commitBytesMax", options_.commitBytesMax, bytesMin, noBound, "bytes");
   check("unsyncedBytesMax", options_.unsyncedBytesMax, bytesMin, noBound, "bytes");
   check("syncInterval", std::int64_t{options_.syncInterval.count()}, std::int64_t{0}, dayMs, "ms");
   check("openTimeout", std::int64_t{options_.openTimeout.count()}, std::int64_t{0}, dayMs, "ms");

@@ -164,10 +164,7 @@ void SnapshotReader::damaged(std::uint64_t offset, const char* what) const {
                                what, offset));
 }
 
-const char* SnapshotReader::block(std::size_t number) const {
-  auto& slot = blocks_[number];
-  if (const char* bytes = slot.load(std::memory_order_acquire)) return bytes;
-  const BlockRef& ref = index_[number];
+std::unique_ptr<char[]> SnapshotReader::readBlock(const BlockRef& ref) const {
   auto bytes = std::make_unique_for_overwrite<char[]>(ref.length);
   const auto got =
       file_->read(ref.offset, std::as_writable_bytes(std::span(bytes.get(), ref.length)));
@@ -175,6 +172,28 @@ const char* SnapshotReader::block(std::size_t number) const {
   if (!isBlock({bytes.get(), got.value}, ref, footer_.number)) {
     damaged(ref.offset, "has a damaged block");
   }
+  return bytes;
+}
+
+SnapshotReader::Scrubbed SnapshotReader::scrub(std::uint64_t bytes) const {
+  Scrubbed done;
+  while (done.bytes < bytes && scrubbed_ < index_.size()) {
+    const BlockRef& ref = index_[scrubbed_++];
+    done.bytes += ref.length;
+    try {
+      static_cast<void>(readBlock(ref));
+    } catch (const Error&) {
+      ++done.damaged;
+    }
+  }
+  return done;
+}
+
+const char* SnapshotReader::block(std::size_t number) const {
+  auto& slot = blocks_[number];
+  if (const char* bytes = slot.load(std::memory_order_acquire)) return bytes;
+  const BlockRef& ref = index_[number];
+  auto bytes = readBlock(ref);
   const char* expected = nullptr;
   if (slot.compare_exchange_strong(expected, bytes.get(), std::memory_order_acq_rel)) {
     memory_.fetch_add(ref.length, std::memory_order_relaxed);

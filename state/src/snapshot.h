@@ -110,6 +110,13 @@ class SnapshotReader {
   void makeTable() const;
   /// Whether makeTable would be of use: it is not there, and much was read.
   [[nodiscard]] bool wantsTable() const noexcept;
+  struct Scrubbed {
+    std::uint64_t bytes = 0;
+    std::uint64_t damaged = 0;  // blocks
+  };
+  /// Reads and verifies the next blocks up to about `bytes` of them, and keeps none; nothing when
+  /// all had their turn. By one thread.
+  Scrubbed scrub(std::uint64_t bytes) const;
   [[nodiscard]] std::uint64_t entries() const noexcept { return footer_.entries; }
   [[nodiscard]] std::uint64_t covers() const noexcept { return footer_.covers; }
   [[nodiscard]] std::uint64_t fileNumber() const noexcept { return footer_.number; }
@@ -136,6 +143,7 @@ class SnapshotReader {
   // empty, as no entry starts at 0.
   using Table = std::vector<std::uint64_t>;
   [[nodiscard]] const char* block(std::size_t number) const;
+  std::unique_ptr<char[]> readBlock(const BlockRef& ref) const;
   /// False when an entry has no place in a slot.
   bool fill(Table& table) const;
   bool findInTable(const Table& table, std::string_view key, std::uint64_t hash,
@@ -155,6 +163,7 @@ class SnapshotReader {
   mutable std::atomic<std::size_t> memory_{0};
   mutable std::atomic<const Table*> table_{nullptr};  // set once
   mutable std::atomic<bool> tableTried_{false};
+  mutable std::size_t scrubbed_ = 0;  // the scrubbing thread's: blocks that had their turn
 };
 
 }  // namespace penstock::state

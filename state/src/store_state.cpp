@@ -291,13 +291,18 @@ std::size_t StoreState::layers() const {
   return below_.layers.size();
 }
 
+std::shared_ptr<const SnapshotReader> StoreState::snapshotFile() const {
+  const std::shared_lock lock(mutex_);
+  return below_.snapshot;
+}
+
 void StoreState::makeTable() const {
-  std::shared_ptr<const SnapshotReader> snapshot;
-  {
-    const std::shared_lock lock(mutex_);
-    snapshot = below_.snapshot;
-  }
-  if (snapshot && snapshot->wantsTable()) snapshot->makeTable();
+  if (const auto file = snapshotFile(); file && file->wantsTable()) file->makeTable();
+}
+
+SnapshotReader::Scrubbed StoreState::scrub(std::uint64_t bytes) const {
+  const auto file = snapshotFile();
+  return file ? file->scrub(bytes) : SnapshotReader::Scrubbed();
 }
 
 std::size_t StoreState::memoryBytes() const {

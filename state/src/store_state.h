@@ -83,6 +83,8 @@ class StoreState {
   [[nodiscard]] std::size_t layers() const;
   /// What makes reads quick when there are many: not to be called by who is in a hurry.
   void makeTable() const;
+  /// SnapshotReader::scrub of the snapshot, if there is one.
+  SnapshotReader::Scrubbed scrub(std::uint64_t bytes) const;
   [[nodiscard]] std::size_t memoryBytes() const;
 
  private:
@@ -90,6 +92,7 @@ class StoreState {
   void checkReadable() const {
     if (damage_) std::rethrow_exception(damage_);
   }
+  [[nodiscard]] std::shared_ptr<const SnapshotReader> snapshotFile() const;
   [[nodiscard]] Found find(std::string_view key, std::uint64_t hash,
                            std::string_view& value) const;
   void pushOverlay() const;

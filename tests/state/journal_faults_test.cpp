@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The journal on a simulated machine: sharers that lag behind, pages of before, full disks,
 // failed calls. Each test is one thing that went wrong, or could.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <penstock/state/journal.h>
@@ -18,6 +19,7 @@
 namespace penstock::state {
 namespace {
 
+using ::testing::HasSubstr;
 using testsupport::SimCall;
 using testsupport::SimFs;
 using testsupport::SimProcess;
@@ -248,6 +250,33 @@ TEST(BufferedCommitsTest, AreHandedToTheDiskEvery4MiBAndSyncedBeyondTheCap) {
   (void)commitMiB();
   (void)commitMiB();
   EXPECT_GE(journal->synced().value, before.value + 16);
+}
+
+TEST(CommitTest, ThatIsBeyondItsLargestSizeIsRefusedWholeOnEveryWay) {
+  SimFs machine(1);
+  Process process(machine);
+  JournalOptions options;
+  options.commitBytesMax = 1U << 20U;
+  auto journal = process.open(options);
+  const StoreId id = journal->declareStore("s");
+  const auto fill = [&](Commit& commit, std::size_t bytes) {
+    commit.put(id, "a", std::string(bytes / 2, 'x'));
+    commit.put(id, "b", std::string(bytes / 2, 'x'));
+  };
+  Commit large;
+  fill(large, 1U << 20U);
+  const Sequence before = journal->written();
+  EXPECT_THAT(testing::messageOf<InvalidArgument>([&] { (void)journal->commit(large); }),
+              HasSubstr("1048576"));
+  EXPECT_THROW((void)journal->transact([&](Commit& commit) { fill(commit, 1U << 20U); }),
+               InvalidArgument);
+  EXPECT_FALSE(large.empty()) << "it is the caller's still";
+  EXPECT_THROW(journal->commitAsync(std::move(large)).get(), InvalidArgument);
+  EXPECT_EQ(journal->written(), before);
+  EXPECT_EQ(journal->store(id)->size(), 0U);
+  Commit fitting;
+  fill(fitting, (1U << 20U) - 100);
+  EXPECT_GT(journal->commit(fitting).sequence, before);
 }
 
 /// Runs something in front of the next attempt to get a lock shared.

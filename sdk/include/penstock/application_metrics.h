@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/state/journal_metrics.h>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -28,7 +29,10 @@ struct ApplicationMetrics {
   std::uint64_t restarts = 0;       // times a worker dropped its memory and went back to a commit
   std::int64_t tasks = 0;           // owned now
   std::int64_t lag = 0;             // records between the positions and the ends of owned inputs
+  /// Of the journal with the application's state, by everybody in this process.
+  state::JournalMetrics journal;
 
+  /// Adds all but `journal`, which workers share.
   ApplicationMetrics& operator+=(const ApplicationMetrics& other);
 };
 

@@ -228,6 +228,10 @@ std::optional<Offset> KafkaBackend::committed(const streams::TaskId& task, std::
   return found->second;
 }
 
+state::JournalMetrics KafkaBackend::journalMetrics() const {
+  return context_->journal ? context_->journal->metrics() : state::JournalMetrics();
+}
+
 void KafkaBackend::refreshCommitted() {
   const auto now = std::chrono::steady_clock::now();
   if (now - committedAt_ < committedAge) return;

@@ -55,6 +55,7 @@ class KafkaBackend final : public streams::Backend {
                                                  std::size_t number) override;
   Offset end(const streams::InputPlan& input, PartitionIndex partition) override;
   std::optional<Offset> committed(const streams::TaskId& task, std::size_t input) override;
+  [[nodiscard]] state::JournalMetrics journalMetrics() const override;
 
  private:
   std::int32_t prepareInput(const streams::InputPlan& input);

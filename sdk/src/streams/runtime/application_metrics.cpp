@@ -78,7 +78,7 @@ std::string toPrometheus(const ApplicationMetrics& metrics, std::string_view app
   fmt::format_to(out, "penstock_commit_seconds_sum{{{}}} {}\n", label,
                  static_cast<double>(metrics.commitMicros) / 1e6);
   fmt::format_to(out, "penstock_commit_seconds_count{{{}}} {}\n", label, metrics.commits);
-  return text;
+  return text + state::toPrometheus(metrics.journal, label);
 }
 
 }  // namespace penstock

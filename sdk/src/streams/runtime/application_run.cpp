@@ -107,6 +107,7 @@ ApplicationMetrics ApplicationRun::metrics() const {
   const std::lock_guard lock(state_->mutex);
   ApplicationMetrics sum = state_->ended;
   for (const auto& worker : state_->workers) sum += worker->metrics();
+  if (state_->prepared && state_->backend) sum.journal = state_->backend->journalMetrics();
   return sum;
 }
 

@@ -185,6 +185,8 @@ class Backend {
   /// The other process that owns the task; empty: this one, nobody, or it cannot be known.
   /// For messages, and not for often: it may write.
   virtual std::string holder(const TaskId& /*task*/) { return {}; }
+  /// Of the journal with the application's state.
+  [[nodiscard]] virtual state::JournalMetrics journalMetrics() const = 0;
 };
 
 }  // namespace penstock::streams

@@ -43,6 +43,9 @@ class FileBackend final : public Backend {
   Offset end(const InputPlan& input, PartitionIndex partition) override;
   std::optional<Offset> committed(const TaskId& task, std::size_t input) override;
   std::string holder(const TaskId& task) override;
+  [[nodiscard]] state::JournalMetrics journalMetrics() const override {
+    return journal_->metrics();
+  }
 
  private:
   /// The journal that a topic of `address` lives in.

@@ -3,6 +3,7 @@
 
 #include <penstock/state/errors.h>
 #include <penstock/state/file_system.h>
+#include <penstock/state/journal_metrics.h>
 #include <chrono>
 #include <compare>
 #include <cstdint>
@@ -61,6 +62,7 @@ struct JournalOptions {
   bool allowNetworkFileSystem = false;          // refused unless asked for
   bool createDirectory = true;                  // false: a missing directory is an error
   std::chrono::milliseconds openTimeout{5000};  // waiting for a holder that is recovering
+  std::uint64_t commitBytesMax = 4ULL << 30;    // a larger commit is refused (InvalidArgument)
   // Changes performance.
   std::chrono::milliseconds syncInterval{100};     // of Buffered writes
   std::uint64_t segmentBytes = 32ULL << 20;        // a segment is sealed beyond this
@@ -121,20 +123,6 @@ class Claim {
 
  protected:
   Claim() = default;
-};
-
-/// Figures of one journal since it was opened by this process.
-struct JournalMetrics {
-  std::uint64_t frames = 0;
-  std::uint64_t bytesWritten = 0;
-  std::uint64_t syncs = 0;
-  std::uint64_t syncMicros = 0;  // sum over syncs
-  std::uint64_t rollovers = 0;
-  std::uint64_t snapshots = 0;
-  std::uint64_t cleanedBytes = 0;
-  std::uint64_t cleanFailures = 0;  // cleanings that left something out: damage, a full disk
-  std::uint64_t tornTails = 0;  // cut at open or on take-over; kept aside as *.torn-<seq>
-  std::uint64_t tornBytes = 0;
 };
 
 /// The one append-only checksummed log of a directory. Everything durable in the directory is a

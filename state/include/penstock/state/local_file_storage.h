@@ -200,7 +200,8 @@ class LocalFileStorage : public StorageReader {
 /// `LocalFileStorage::write`, all of it after, also after a crash. Later changes of a key win.
 ///
 /// Threads: thread-compatible: one writer or many readers.
-/// Errors: InvalidArgument for a key or value beyond the limits; the batch is as before.
+/// Errors: InvalidArgument for a key or value beyond the limits; the batch is as before. `write`
+/// refuses a batch whose keys and values, as stored, have more than 4 GiB together.
 /// Cost: values are encoded once, into the buffer that is written. Reuse one in a loop.
 ///
 ///     Batch batch = storage.batch();

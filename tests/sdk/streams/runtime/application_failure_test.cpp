@@ -254,7 +254,7 @@ TEST(ApplicationFailureTest, StopWhilePreparingIsBounded) {
     flags->leave.wait(false);
   };
   scene.start(options);
-  std::thread runner([&] { EXPECT_THROW(scene.go(), Error); });
+  std::thread runner([&] { EXPECT_NO_THROW(scene.go()); });  // nothing was begun
   flags->inside.wait(false);
   scene.run->stop();
   runner.join();

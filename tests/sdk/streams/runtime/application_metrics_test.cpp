@@ -24,6 +24,7 @@ TEST(ApplicationMetricsTest, PrometheusTextHasEveryFigure) {
   metrics.restarts = 16;
   metrics.tasks = 17;
   metrics.lag = 18;
+  metrics.journal.frames = 19;
   const std::string text = toPrometheus(metrics, "a\"b\\c\nd");
   const std::string label = R"({application="a\"b\\c\nd"} )";
   EXPECT_THAT(text, HasSubstr("penstock_records_in_total" + label + "11\n"));
@@ -34,6 +35,7 @@ TEST(ApplicationMetricsTest, PrometheusTextHasEveryFigure) {
   EXPECT_THAT(text, HasSubstr("penstock_worker_restarts_total" + label + "16\n"));
   EXPECT_THAT(text, HasSubstr("penstock_tasks" + label + "17\n"));
   EXPECT_THAT(text, HasSubstr("penstock_lag_records" + label + "18\n"));
+  EXPECT_THAT(text, HasSubstr("penstock_state_frames_total" + label + "19\n"));
   EXPECT_THAT(text, HasSubstr("le=\"0.001\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("le=\"5\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("le=\"+Inf\"} 3\n"));

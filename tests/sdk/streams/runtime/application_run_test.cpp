@@ -182,6 +182,7 @@ TEST(ApplicationRunTest, WorkersShareTheTasks) {
   EXPECT_GE(metrics.commits, 2U);
   EXPECT_GE(metrics.tasksAssigned, 10U);
   EXPECT_EQ(metrics.tasks, 0);
+  EXPECT_GE(metrics.journal.commitEntries.sum, 2000U);
 }
 
 TEST(ApplicationRunTest, StopCommitsAndReturns) {

@@ -101,6 +101,7 @@ class FakeBackend final : public Backend {
   std::string holder(const TaskId&) override {
     return script_->holder ? script_->holder() : std::string();
   }
+  [[nodiscard]] state::JournalMetrics journalMetrics() const override { return {}; }
 
  private:
   std::shared_ptr<Script> script_;
