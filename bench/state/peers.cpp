@@ -212,7 +212,10 @@ class Lmdb final : public Peer {
     check(mdb_dbi_open(transaction, nullptr, 0, &table_));
     check(mdb_txn_commit(transaction));
   }
-  void close() override { mdb_env_close(environment_); }
+  void close() override {
+    if (reader_ != nullptr) mdb_txn_abort(std::exchange(reader_, nullptr));
+    mdb_env_close(environment_);
+  }
   void addOne(Keys keys, bool sync) override {
     MDB_txn* transaction = begin(sync);
     for (const std::string& key : keys) {
@@ -235,11 +238,14 @@ class Lmdb final : public Peer {
     check(mdb_txn_commit(transaction));
   }
   bool get(const std::string& key, std::string& value) override {
-    MDB_txn* transaction = nullptr;
-    check(mdb_txn_begin(environment_, nullptr, MDB_RDONLY, &transaction));
-    const std::string_view found = read(transaction, key);
+    if (reader_ == nullptr) {
+      check(mdb_txn_begin(environment_, nullptr, MDB_RDONLY, &reader_));
+    } else {
+      check(mdb_txn_renew(reader_));
+    }
+    const std::string_view found = read(reader_, key);
     value = found;
-    mdb_txn_abort(transaction);
+    mdb_txn_reset(reader_);
     return found.data() != nullptr;
   }
   std::size_t scan(const std::string& from, std::size_t count) override {
@@ -290,6 +296,7 @@ class Lmdb final : public Peer {
 
   MDB_env* environment_ = nullptr;
   MDB_dbi table_ = 0;
+  MDB_txn* reader_ = nullptr;  // of gets, which one thread makes
 };
 #endif
 

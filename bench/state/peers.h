@@ -21,7 +21,7 @@ inline void require(bool holds, std::string_view what) {
 /// One of the systems compared: keys with values, and counters, which are values of 8 bytes; an
 /// absent counter is 0. Unsynced writes survive the process in all of them, power loss in none.
 ///
-/// Threads: `put` and `get` from any thread where `threads()`; else owned by one.
+/// Threads: `put` from any thread where `threads()`; else owned by one.
 class Peer {
  public:
   Peer() = default;

@@ -141,6 +141,7 @@ class Bench {
   Bench(const Sizes& sizes, std::uint64_t seed, fs::path root, bool alone)
       : sizes_(sizes), random_(seed), root_(std::move(root)), alone_(alone) {
     for (std::size_t i = 0; i < sizes.keys; ++i) keys_.push_back(keyOf(i));
+    value_ = randomBytes(100);
   }
 
   void counters();
@@ -156,9 +157,10 @@ class Bench {
     std::string name;
     std::unique_ptr<Peer> peer;
     std::string directory;
+    std::size_t inserted = 0;  // keys, by YCSB
   };
 
-  /// New and empty; those that are there already are gone.
+  /// New, and none is open; those that are there already are gone.
   std::vector<System> systems(bool withFiles = false) {
     fs::remove_all(root_);
     std::vector<NamedPeer> peers = allPeers();
@@ -171,14 +173,36 @@ class Bench {
       system.peer = std::move(each.peer);
       system.directory = root_ / std::to_string(made.size());
       fs::create_directories(system.directory);
-      system.peer->open(system.directory);
     }
     return made;
   }
-  void end(std::vector<System>& systems) {
-    for (System& system : systems) system.peer->close();
-    systems.clear();
+  /// One after the other is opened, used and closed, so that none works beside another.
+  void forEach(bool withFiles, const std::function<void(System&)>& use) {
+    for (System& system : systems(withFiles)) {
+      system.peer->open(system.directory);
+      use(system);
+      system.peer->close();
+      fs::remove_all(system.directory);
+      settleDisk();
+    }
     fs::remove_all(root_);
+  }
+  /// Nobody pays for what was written before and not synced.
+  void settleDisk() const {
+    const int directory = ::open(root_.c_str(), O_RDONLY | O_DIRECTORY);
+    require(directory >= 0 && ::syncfs(directory) == 0, "syncing the file system");
+    ::close(directory);
+  }
+  /// The same, with what the system itself holds back: adds one to the first key.
+  void settle(System& system) const {
+    system.peer->addOne(Keys(keys_).first(1), true);
+    settleDisk();
+  }
+  /// The same for all systems, and nothing that compresses.
+  std::string randomBytes(std::size_t count) {
+    std::string bytes(count, '\0');
+    for (char& byte : bytes) byte = static_cast<char>(random_());
+    return bytes;
   }
   std::vector<std::string> draw(std::size_t count) {
     std::vector<std::string> drawn = keys_;
@@ -201,6 +225,7 @@ class Bench {
   const fs::path root_;
   const bool alone_;
   std::vector<std::string> keys_;
+  std::string value_;  // of 100 B
 };
 
 void Bench::counters() {
@@ -212,9 +237,12 @@ void Bench::counters() {
   Table synced("batch, synced [op/s]");
   Table single("one by one, synced [op/s]");
   Table get("get [op/s]");
-  Table reopened("close and reopen, first get [s]", true);
+  Table reopened("reopen after a close, first get [s]", true);
   auto all = systems();
-  for (System& system : all) addOne(*system.peer, keys_, false);  // every key is there
+  for (System& system : all) {  // every key is there
+    system.peer->open(system.directory);
+    addOne(*system.peer, keys_, false);
+  }
   auto expected = static_cast<std::int64_t>(keys_.size());
   for (int round = 0; round < sizes_.rounds; ++round) {
     const std::vector<std::string> drawn = draw(sizes_.operations);
@@ -222,6 +250,7 @@ void Bench::counters() {
     for (System& system : all) {
       Peer& peer = *system.peer;
       const auto rate = [&](Table& table, std::size_t count, const std::function<void()>& work) {
+        settle(system);
         table.add(system.name, static_cast<double>(count) / secondsOf(work));
       };
       rate(batches, drawn.size(), [&] { addOne(peer, drawn, false); });
@@ -236,7 +265,7 @@ void Bench::counters() {
                      require(peer.sum(Keys(drawn).first(1)) > 0, "nothing there after reopening");
                    }));
     }
-    expected += static_cast<std::int64_t>(2 * drawn.size() + few.size());
+    expected += static_cast<std::int64_t>(2 * drawn.size() + few.size() + 4);  // settled 4 times
     for (System& system : all) {
       const std::int64_t sum = system.peer->sum(keys_);
       require(sum == expected,
@@ -245,16 +274,18 @@ void Bench::counters() {
   }
   for (const Table* table : {&batches, &synced, &single, &get, &reopened}) table->print();
   fmt::print("\nchecked: every system's counters add up to the operations\n");
-  end(all);
+  for (System& system : all) system.peer->close();
+  fs::remove_all(root_);
 }
 
 void Bench::waiting() {
   constexpr std::size_t kThreads = 16;
-  const std::string value(100, 'v');
+  const std::string& value = value_;
   Table single("synced sets of 100 B, one by one [op/s]");
   Table threads(fmt::format("synced sets of 100 B by {} threads [op/s]", kThreads));
   Table pipelined("synced sets of 100 B, pipelined as futures [op/s]");
   auto all = systems(true);
+  for (System& system : all) system.peer->open(system.directory);
   fs::create_directories(root_ / "bare");
   const int bare = ::open((root_ / "bare/file").c_str(), O_WRONLY | O_CREAT, 0600);
   require(bare >= 0, "opening a file");
@@ -297,18 +328,18 @@ void Bench::waiting() {
   }
   ::close(bare);
   for (const Table* table : {&single, &threads, &pipelined}) table->print();
-  end(all);
+  for (System& system : all) system.peer->close();
+  fs::remove_all(root_);
 }
 
 void Bench::latency() {
-  const std::string value(100, 'v');
+  const std::string& value = value_;
   const std::vector<std::string> drawn = draw(sizes_.operations);
   fmt::print(
       "\nlatency of one unsynced set of 100 B, {} keys set twice and timed at the second "
       "[us]\n  {:<20}{:>10}{:>10}{:>10}{:>12}{:>12}\n",
       drawn.size(), "", "p50", "p99", "p99.9", "most", "op/s");
-  auto all = systems();
-  for (System& system : all) {
+  forEach(false, [&](System& system) {
     for (const std::string& key : drawn) system.peer->put(key, value, false);
     std::vector<double> micros;
     micros.reserve(drawn.size());
@@ -328,8 +359,7 @@ void Bench::latency() {
                quantile(0.5), quantile(0.99), quantile(0.999), micros.back(),
                static_cast<double>(drawn.size()) / seconds);
     std::fflush(stdout);
-  }
-  end(all);
+  });
 }
 
 /// A read half, update half; B read 95 %; C read; D read the newest 95 %, insert; E scan up to 100
@@ -341,8 +371,8 @@ void Bench::runWorkload(char letter, System& system, std::size_t operations, std
           letter);
   std::mt19937_64 random(seed);
   std::uniform_real_distribution<> part(0, 1);
-  std::string value(100, 'v');
-  std::size_t inserted = keys_.size();
+  std::string value = value_;
+  std::size_t& inserted = system.inserted;
   std::size_t found = 0;
   const auto scattered = [&](std::size_t number) {  // so that hot keys are not neighbours
     return number * 0x9e3779b97f4a7c15U % keys_.size();
@@ -373,43 +403,43 @@ void Bench::ycsb() {
       "{} of systems other than LMDB and ours\n",
       sizes_.keys, sizes_.ycsb, sizes_.ycsbOthers);
   const Zipfian zipfian(keys_.size());
-  auto all = systems();
-  const std::string value(100, 'v');
-  for (System& system : all) {
-    for (const std::string& key : keys_) system.peer->put(key, value, false);
-  }
-  for (const char letter : {'A', 'B', 'C', 'D', 'E', 'F'}) {
-    Table table(fmt::format("YCSB {} [op/s]", letter));
-    const std::uint64_t seed = random_();
-    for (System& system : all) {
-      if (letter == 'E' && system.peer->scan(keys_[0], 1) == 0) continue;  // has no order
-      const bool many = system.name == "LocalFileStorage" || system.name == "LMDB";
+  const std::string letters = "ABCDEF";
+  std::vector<Table> tables;
+  for (const char letter : letters) tables.emplace_back(fmt::format("YCSB {} [op/s]", letter));
+  const std::uint64_t seed = random_();
+  forEach(false, [&](System& system) {
+    system.inserted = keys_.size();
+    for (const std::string& key : keys_) system.peer->put(key, value_, false);
+    const bool many = system.name == "LocalFileStorage" || system.name == "LMDB";
+    const std::size_t operations = many ? sizes_.ycsb : sizes_.ycsbOthers;
+    for (std::size_t i = 0; i < letters.size(); ++i) {
+      const bool scans = letters[i] == 'E';
+      if (scans && system.peer->scan(keys_[0], 1) == 0) continue;  // has no order
+      settleDisk();
       // A scan reads 50 values.
-      const std::size_t operations = many ? sizes_.ycsb : sizes_.ycsbOthers;
-      runWorkload(letter, system, letter == 'E' ? operations / 10 : operations, seed, zipfian,
-                  table);
+      runWorkload(letters[i], system, scans ? operations / 10 : operations, seed + i, zipfian,
+                  tables[i]);
     }
-    table.print();
-  }
-  end(all);
+  });
+  for (const Table& table : tables) table.print();
+  fmt::print("\nE of LocalFileStorage scans the engine's store below it\n");
 }
 
 void Bench::values() {
   for (const std::size_t bytes : {std::size_t{1} << 10U, std::size_t{1} << 16U}) {
     const std::size_t count = std::min(keys_.size(), (std::size_t{256} << 20U) / bytes);
-    const std::string value(bytes, 'v');
+    const std::string value = randomBytes(bytes);
     Table sets(fmt::format("sets of {} B, not synced [op/s]", bytes));
     Table gets(fmt::format("gets of {} B [op/s]", bytes));
-    auto all = systems(true);
-    for (int round = 0; round < sizes_.rounds; ++round) {
+    forEach(true, [&](System& system) {
       std::vector<std::string> drawn(keys_.begin(),
                                      keys_.begin() + static_cast<std::ptrdiff_t>(count));
-      std::shuffle(drawn.begin(), drawn.end(), random_);
-      for (System& system : all) {
-        if (system.name == "file per key") {  // makes its files but once
-          drawn.resize(std::min(drawn.size(), std::size_t{20'000}));
-        }
+      if (system.name == "file per key") drawn.resize(std::min(count, std::size_t{20'000}));
+      std::mt19937_64 order(count);
+      for (int round = 0; round < sizes_.rounds; ++round) {
+        std::shuffle(drawn.begin(), drawn.end(), order);
         const auto operations = static_cast<double>(drawn.size());
+        settleDisk();
         sets.add(system.name, operations / secondsOf([&] {
                                 for (const std::string& key : drawn) {
                                   system.peer->put(key, value, false);
@@ -423,10 +453,9 @@ void Bench::values() {
                                 }
                               }));
       }
-    }
+    });
     sets.print();
     gets.print();
-    end(all);
   }
 }
 
@@ -489,7 +518,6 @@ void Bench::reopen() {
   for (int round = 0; round < std::min(sizes_.rounds, 3); ++round) {
     for (System& system : systems()) {
       if (system.name == "index + log sketch" && sizes_.reopened > 2'000'000) continue;
-      system.peer->close();
       const std::vector<std::string> fill{"--fill",      system.name,
                                           "--directory", system.directory,
                                           "--keys",      std::to_string(sizes_.reopened)};
@@ -519,6 +547,7 @@ void Bench::size() {
              true);
   Table memory("bytes in memory for each, all of them read [B]", true);
   for (System& system : systems()) {
+    system.peer->open(system.directory);
     addOne(*system.peer, keys_, false);
     system.peer->close();
     const auto count = static_cast<double>(keys_.size());
@@ -556,16 +585,20 @@ std::unique_ptr<Peer> peerNamed(const std::string& name) {
   std::abort();
 }
 
-/// The child of `size`: resident bytes that are not a file's. Of LMDB's they are all a file's, so
-/// those are counted, too.
+/// The child of `size`: anonymous memory; for LMDB, whose cache is its file, the file's, too.
 void printMemory(const std::string& name, const std::string& directory, std::size_t count) {
   std::vector<std::string> keys;
   for (std::size_t i = 0; i < count; ++i) keys.push_back(keyOf(i));
-  const auto resident = [] {
-    std::ifstream in("/proc/self/statm");
-    double pages = 0;
-    in >> pages >> pages;
-    return pages * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  const auto resident = [&] {
+    std::ifstream in("/proc/self/status");
+    double kilobytes = 0;
+    for (std::string word; in >> word;) {
+      if (word != "RssAnon:" && (word != "RssFile:" || name != "LMDB")) continue;
+      double more = 0;
+      in >> more;
+      kilobytes += more;
+    }
+    return kilobytes * 1024;
   };
   const auto peer = peerNamed(name);
   const double before = resident();

@@ -430,6 +430,9 @@ void addStateCommand(CLI::App& app) {
       ->default_val("-");
   imported->add_option("--format", arguments->format, "jsonl (default), snapshot or quix")
       ->check(CLI::IsMember(importFormats));
+  imported->add_option("--batch-bytes", arguments->batchBytes,
+                       "what becomes visible at once, and is held in memory (268435456)")
+      ->check(CLI::PositiveNumber);
   imported->add_flag("--overwrite", arguments->overwrite, "keys that are there already");
   imported->add_flag("--incomplete", arguments->incomplete,
                      "jsonl: also without first and last line");

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <penstock/error.h>
 #include <penstock/state/quix_import.h>
-#include <penstock/state/transfer.h>
 
 #include <filesystem>
 #include <iostream>
@@ -27,6 +26,31 @@ bool standardStream(const TransferArguments& arguments) {
                   arguments.format));
 }
 
+void refuseUnless(const TransferArguments& arguments, bool given, const char* option,
+                  const char* format) {
+  if (!given || arguments.format == format) return;
+  throw ConfigurationError(fmt::format("{} belongs to --format {}, not to {}", option, format,
+                                       arguments.format));
+}
+
+void checkSource(const TransferArguments& arguments) {
+  refuseUnless(arguments, arguments.incomplete, "--incomplete", "jsonl");
+  refuseUnless(arguments, arguments.skipDamaged, "--skip-damaged", "quix");
+  refuseUnless(arguments, arguments.rawFiles, "--raw-files", "quix");
+  if (standardStream(arguments)) return;
+  std::error_code error;
+  const auto status = std::filesystem::status(arguments.path, error);
+  if (status.type() == std::filesystem::file_type::not_found) {
+    throw ConfigurationError(arguments.path + ": there is no such file or directory");
+  }
+  const bool directory = std::filesystem::is_directory(status);
+  if (directory == (arguments.format == "quix")) return;
+  throw ConfigurationError(directory
+                               ? arguments.path + ": is a directory; a legacy Quix directory is "
+                                                  "imported with --format quix"
+                               : arguments.path + ": is no directory, as --format quix wants one");
+}
+
 state::ProgressCallback tellTo(ProgressMeter& meter) {
   return [&meter](const state::TransferProgress& progress) {
     meter.show(progress.keys, progress.keysTotal.value_or(0));
@@ -38,6 +62,7 @@ state::ImportReport importFrom(const TransferArguments& arguments, state::LocalF
   state::ImportOptions options;
   options.overwrite = arguments.overwrite;
   options.incomplete = arguments.incomplete;
+  options.batchBytes = arguments.batchBytes;
   options.progress = tellTo(meter);
   if (standardStream(arguments)) return state::importJsonLines(std::cin, into, options);
   return arguments.format == "jsonl" ? state::importJsonLines(arguments.path, into, options)
@@ -55,6 +80,7 @@ void importLegacy(const TransferArguments& arguments, state::LocalFileStorage& i
     ProgressMeter meter("importing");
     state::QuixImportOptions options;
     options.overwrite = arguments.overwrite;
+    options.batchBytes = arguments.batchBytes;
     options.skipDamaged = arguments.skipDamaged;
     options.rawFiles = arguments.rawFiles;
     options.progress = tellTo(meter);
@@ -98,10 +124,7 @@ void exportStorage(const TransferArguments& arguments) {
 }
 
 void importStorage(const TransferArguments& arguments) {
-  // Before a directory is made for it.
-  if (!standardStream(arguments) && !std::filesystem::exists(arguments.path)) {
-    throw ConfigurationError(arguments.path + ": there is no such file or directory");
-  }
+  checkSource(arguments);  // before a directory is made for it
   state::LocalFileStorage into = makeStorage(arguments, MakeDirectory::Yes);
   if (arguments.format == "quix") return importLegacy(arguments, into);
   const state::ImportReport done = importFrom(arguments, into);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/state/transfer.h>
+
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -12,6 +15,7 @@ namespace penstock::command {
 struct TransferArguments : ValueArguments {
   std::string path;  // of the export, or of what is imported; "-": standard output or input
   std::string format = "jsonl";
+  std::uint64_t batchBytes = state::ImportOptions().batchBytes;
   bool replace = false;      // a file that is there
   bool overwrite = false;    // keys that are there
   bool incomplete = false;   // JSON lines without first and last line

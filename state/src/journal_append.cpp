@@ -205,7 +205,7 @@ std::uint64_t JournalCore::writeBlob(const Commit::Content& content) {
   if (content.bytes() > options_.commitBytesMax) {
     throw InvalidArgument(
         fmt::format("{}: a commit of {} bytes, and one may have {}; nothing was written. Cut it "
-                    "into several, or open with a larger commitBytesMax",
+                    "into several (JournalOptions::commitBytesMax)",
                     directory_, content.bytes(), options_.commitBytesMax));
   }
   if (content.bytes() < options_.blobBytes) return 0;

@@ -24,6 +24,7 @@ namespace {
 constexpr std::uint64_t archiveMinBytes = 1U << 20;
 constexpr std::int64_t scrubEveryUs = 500'000;
 constexpr std::uint64_t scrubBytes = 1U << 20;  // each time: 2 MiB/s, which no disk feels
+constexpr std::int64_t scrubPassesUs = 86'400'000'000;
 constexpr std::int64_t retentionUs = 30'000'000;  // by age, files are looked through this often
 constexpr std::size_t sealedKept = 2;  // sealed segments that stores may pin before a snapshot
 constexpr std::size_t layersMax = 12;  // of a store that is viewed often; a look-up visits each
@@ -515,16 +516,24 @@ void JournalCore::runCleaner() {
   }
 }
 
-/// A little at a time, so that nobody waits for the disk because of it.
-void JournalCore::scrub(const std::vector<std::shared_ptr<StoreState>>& stores) {
-  std::uint64_t left = scrubBytes;
-  for (const auto& store : stores) {
-    const SnapshotReader::Scrubbed done = store->scrub(left);
+/// A little at a time, so that nobody waits for the disk because of it, of one store after the
+/// other; from the beginning once a day.
+void JournalCore::scrub(const std::vector<std::shared_ptr<StoreState>>& stores, std::int64_t now) {
+  if (now - scrubPassUs_ >= scrubPassesUs || scrubPass_ == 0) {
+    ++scrubPass_;
+    scrubPassUs_ = now;
+  }
+  ++scrubTurn_;
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < stores.size() && bytes < scrubBytes; ++i) {
+    const auto& store = stores[(scrubTurn_ + i) % stores.size()];
+    const SnapshotReader::Scrubbed done = store->scrub(scrubBytes - bytes, scrubPass_);
     counters_.scrubbedBytes += done.bytes;
     counters_.damagedBlocks += done.damaged;
-    if (done.bytes >= left) return;
-    left -= done.bytes;
+    bytes += done.bytes;
   }
+  const auto turns = static_cast<std::int64_t>(1 + bytes / scrubBytes);
+  nextScrubUs_ = now + turns * scrubEveryUs;
 }
 
 void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
@@ -536,10 +545,7 @@ void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
     sealedNow = catalog_.sealed.size();
   }
   const std::int64_t now = environment_.clock->monotonicUs();
-  if (now - lastScrubUs_ >= scrubEveryUs) {
-    lastScrubUs_ = now;
-    scrub(stores);
-  }
+  if (now >= nextScrubUs_) scrub(stores, now);
   if (now < retryUs_) return;
   bool due = sealedNow != sealedSeen || now - lastCleanUs_ >= retentionUs;
   for (const auto& store : stores) {

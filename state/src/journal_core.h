@@ -245,7 +245,7 @@ class JournalCore {
   // journal_clean.cpp
   void runCleaner();
   void cleanWhatIsDue(std::size_t& sealedSeen);
-  void scrub(const std::vector<std::shared_ptr<StoreState>>& stores);
+  void scrub(const std::vector<std::shared_ptr<StoreState>>& stores, std::int64_t now);
   bool snapshotDue(const StoreState& store);
   void snapshotStoreLocked(StoreId id);
   void publishFile(const std::string& temporary, const std::string& finalName, File& file);
@@ -348,7 +348,11 @@ class JournalCore {
   std::unique_ptr<File> cleanerFile_;
   std::int64_t lastCleanUs_ = 0;  // the cleaner thread's
   std::int64_t retryUs_ = 0;      // the cleaner thread's; not before, after a failure
-  std::int64_t lastScrubUs_ = 0;  // the cleaner thread's
+  // The cleaner thread's:
+  std::int64_t nextScrubUs_ = 0;
+  std::int64_t scrubPassUs_ = 0;  // when the pass began
+  std::uint64_t scrubPass_ = 0;
+  std::size_t scrubTurn_ = 0;
 
   struct Pending {
     Commit commit;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <iterator>
+#include <limits>
 #include <numeric>
 
 namespace penstock::state {
@@ -23,7 +24,9 @@ std::uint64_t Histogram::quantile(double share) const noexcept {
   std::uint64_t seen = 0;
   for (std::size_t i = 0; i < bucketCount; ++i) {
     seen += counts[i];
-    if (seen > 0 && static_cast<double>(seen) >= wanted) return std::uint64_t{1} << i;
+    if (seen == 0 || static_cast<double>(seen) < wanted) continue;
+    const bool last = i + 1 == bucketCount;
+    return last ? std::numeric_limits<std::uint64_t>::max() : std::uint64_t{1} << i;
   }
   return 0;
 }
@@ -47,7 +50,8 @@ std::string toPrometheus(const JournalMetrics& metrics, std::string_view labels)
       upTo += values.counts[i];
       const bool last = i + 1 == Histogram::bucketCount;
       fmt::format_to(
-          out, "penstock_state_{}_bucket{{{},le=\"{}\"}} {}\n", name, labels,
+          out, "penstock_state_{}_bucket{{{}{}le=\"{}\"}} {}\n", name, labels,
+          labels.empty() ? "" : ",",
           last ? "+Inf" : fmt::format("{}", static_cast<double>(std::uint64_t{1} << i) * unit),
           upTo);
     }

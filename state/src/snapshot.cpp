@@ -9,6 +9,7 @@
 #include <bit>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "bytes.h"
 #include "io_errors.h"
@@ -175,10 +176,16 @@ std::unique_ptr<char[]> SnapshotReader::readBlock(const BlockRef& ref) const {
   return bytes;
 }
 
-SnapshotReader::Scrubbed SnapshotReader::scrub(std::uint64_t bytes) const {
+SnapshotReader::Scrubbed SnapshotReader::scrub(std::uint64_t bytes, std::uint64_t pass) const {
+  constexpr std::uint32_t lengthMax = 8U << 20U;  // arbitrary: what one turn may read at most
+  if (std::exchange(scrubPass_, pass) != pass) {
+    scrubbed_ = 0;
+    (void)file_->dropCache();  // what was just written is still there, and proves nothing
+  }
   Scrubbed done;
   while (done.bytes < bytes && scrubbed_ < index_.size()) {
     const BlockRef& ref = index_[scrubbed_++];
+    if (ref.length > lengthMax) continue;
     done.bytes += ref.length;
     try {
       static_cast<void>(readBlock(ref));

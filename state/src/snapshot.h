@@ -114,9 +114,10 @@ class SnapshotReader {
     std::uint64_t bytes = 0;
     std::uint64_t damaged = 0;  // blocks
   };
-  /// Reads and verifies the next blocks up to about `bytes` of them, and keeps none; nothing when
-  /// all had their turn. By one thread.
-  Scrubbed scrub(std::uint64_t bytes) const;
+  /// Reads the next blocks, up to about `bytes` of them, from the disk and verifies them; nothing
+  /// when all had their turn in this `pass`. Blocks of one large value are left to who reads them.
+  /// By one thread.
+  Scrubbed scrub(std::uint64_t bytes, std::uint64_t pass) const;
   [[nodiscard]] std::uint64_t entries() const noexcept { return footer_.entries; }
   [[nodiscard]] std::uint64_t covers() const noexcept { return footer_.covers; }
   [[nodiscard]] std::uint64_t fileNumber() const noexcept { return footer_.number; }
@@ -163,7 +164,8 @@ class SnapshotReader {
   mutable std::atomic<std::size_t> memory_{0};
   mutable std::atomic<const Table*> table_{nullptr};  // set once
   mutable std::atomic<bool> tableTried_{false};
-  mutable std::size_t scrubbed_ = 0;  // the scrubbing thread's: blocks that had their turn
+  mutable std::size_t scrubbed_ = 0;     // the scrubbing thread's: blocks that had their turn
+  mutable std::uint64_t scrubPass_ = 0;  // the scrubbing thread's
 };
 
 }  // namespace penstock::state

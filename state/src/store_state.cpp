@@ -300,9 +300,9 @@ void StoreState::makeTable() const {
   if (const auto file = snapshotFile(); file && file->wantsTable()) file->makeTable();
 }
 
-SnapshotReader::Scrubbed StoreState::scrub(std::uint64_t bytes) const {
+SnapshotReader::Scrubbed StoreState::scrub(std::uint64_t bytes, std::uint64_t pass) const {
   const auto file = snapshotFile();
-  return file ? file->scrub(bytes) : SnapshotReader::Scrubbed();
+  return file ? file->scrub(bytes, pass) : SnapshotReader::Scrubbed();
 }
 
 std::size_t StoreState::memoryBytes() const {

@@ -84,7 +84,7 @@ class StoreState {
   /// What makes reads quick when there are many: not to be called by who is in a hurry.
   void makeTable() const;
   /// SnapshotReader::scrub of the snapshot, if there is one.
-  SnapshotReader::Scrubbed scrub(std::uint64_t bytes) const;
+  SnapshotReader::Scrubbed scrub(std::uint64_t bytes, std::uint64_t pass) const;
   [[nodiscard]] std::size_t memoryBytes() const;
 
  private:

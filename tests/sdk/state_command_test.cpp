@@ -300,11 +300,17 @@ TEST_F(StateCommand, ATransferThatCannotBeIsRefusedBeforeAnythingIsMade) {
   EXPECT_THAT(refused({"export", state}), HasSubstr(state));
   EXPECT_THAT(refused({"import", state, directory / "absent"}), HasSubstr("absent"));
   EXPECT_THAT(refused({"import", state, "--format", "snapshot"}), HasSubstr("needs a path"));
+  std::filesystem::create_directory(directory / "legacy");
+  EXPECT_THAT(refused({"import", state, directory / "legacy"}), HasSubstr("--format quix"));
+  EXPECT_THAT(refused({"import", state, directory / "legacy", "--skip-damaged"}),
+              HasSubstr("--skip-damaged belongs to --format quix"));
+  std::ofstream(directory / "text") << "text\n";
+  EXPECT_THAT(refused({"import", state, directory / "text", "--format", "quix"}),
+              HasSubstr("is no directory"));
   EXPECT_FALSE(std::filesystem::exists(state));
   { const LocalFileStorage storage(state); }
   EXPECT_THAT(refused({"export", state, "--sub", "no"}), HasSubstr("no sub-storage no"));
   EXPECT_THAT(refused({"export", state, "--format", "quix"}), HasSubstr("quix"));
-  std::ofstream(directory / "text") << "text\n";
   EXPECT_THAT(refused({"import", state, directory / "text"}, 1), HasSubstr("text"));
 }
 

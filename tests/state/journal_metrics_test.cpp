@@ -37,6 +37,8 @@ TEST(HistogramTest, AQuantileIsTheBoundOfItsBucket) {
   EXPECT_EQ(histogram.quantile(0.98), 8U);
   EXPECT_EQ(histogram.quantile(0.99), 1024U);
   EXPECT_EQ(histogram.quantile(1), 1024U);
+  histogram.counts.back() = 1;
+  EXPECT_EQ(histogram.quantile(1), std::numeric_limits<std::uint64_t>::max());
 }
 
 TEST(JournalMetricsTest, CommitsAreCountedByTheirEntriesAndSyncsByTheirTime) {
@@ -82,6 +84,7 @@ TEST(JournalMetricsTest, PrometheusTextIsWellFormed) {
   EXPECT_THAT(text, HasSubstr(bucket + "\"+Inf\"} 4\n"));
   EXPECT_THAT(text, HasSubstr("penstock_state_sync_seconds_sum{directory=\"/a\"} 2.5\n"));
   EXPECT_THAT(text, HasSubstr("penstock_state_sync_seconds_count{directory=\"/a\"} 4\n"));
+  EXPECT_THAT(toPrometheus(metrics, ""), HasSubstr("sync_seconds_bucket{le=\"1e-06\"} 1\n"));
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     EXPECT_TRUE(line.starts_with("# ") || line.starts_with("penstock_state_")) << line;

@@ -154,7 +154,8 @@ void ApplicationRun::work(const std::shared_ptr<State>& state, std::size_t numbe
   state->changed.notify_all();
 }
 
-/// False when a stop came meanwhile: nothing was begun.
+/// False when a stop came meanwhile: there is no worker. The thread may go on for a while when a
+/// broker does not answer.
 bool ApplicationRun::prepare(const StopSignals* signals) {
   State& state = *state_;
   // On a thread of its own, so that a signal is seen while a broker is waited for.
@@ -163,8 +164,9 @@ bool ApplicationRun::prepare(const StopSignals* signals) {
     state::Clock* const clock = state::Environment::real().clock;
     try {
       mine.plan = makePlan(*mine.topology, mine.options);
-      if (!mine.backend) mine.backend = openBackend(mine.options);
-      mine.backend->prepare(mine.plan);
+      if (!mine.backend && !mine.stop) mine.backend = openBackend(mine.options);
+      if (mine.backend && !mine.stop) mine.backend->prepare(mine.plan);
+      if (mine.stop) throw Error(ErrorCode::Retry, "stopped while it was starting");
       if (mine.options.untilEnd) mine.untilEnd.emplace(mine.plan, *mine.backend, *clock);
       mine.context = {&*mine.topology,    &mine.plan, &mine.options,
                       mine.backend.get(), clock,      &mine.stop};
@@ -183,9 +185,12 @@ bool ApplicationRun::prepare(const StopSignals* signals) {
   while (!stopped() && !state.changed.wait_for(lock, kWatch, [&] { return state.prepared; })) {
   }
   const bool stop = stopped();
+  if (stop) state.stop = true;  // the thread begins nothing more
   if (!state.changed.wait_for(lock, state.options.stopTimeout, [&] { return state.prepared; })) {
     lock.unlock();
-    preparing.detach();  // in a call of the system or of a broker; it has begun nothing
+    preparing.detach();
+    log(LogLevel::Warning, "runtime", "stopped while its start was in a call of the system",
+        {{"application", state.options.id}});
     return false;
   }
   lock.unlock();

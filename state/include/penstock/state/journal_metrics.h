@@ -20,8 +20,8 @@ struct Histogram {
 
   [[nodiscard]] static std::size_t bucketOf(std::uint64_t value) noexcept;
   [[nodiscard]] std::uint64_t count() const noexcept;
-  /// A bound that this share (0 to 1) of the values does not exceed, at most twice the exact one;
-  /// 0 when there are none.
+  /// A bound that this share (0 to 1) of the values does not exceed, within a factor of two; the
+  /// largest number when it lies in the last bucket, 0 when there are no values.
   [[nodiscard]] std::uint64_t quantile(double share) const noexcept;
 };
 
