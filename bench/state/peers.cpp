@@ -33,7 +33,6 @@
 #define PENSTOCK_BENCH_SQLITE
 #endif
 
-#include "penstock/state/journal.h"
 #include "penstock/state/local_file_storage.h"
 
 namespace penstock::bench {
@@ -49,17 +48,16 @@ std::int64_t numberIn(std::string_view value) {
 
 class Penstock final : public Peer {
  public:
+  explicit Penstock(state::Sharing sharing = state::Sharing::Exclusive) : sharing_(sharing) {}
   void open(const std::string& directory) override {
     state::LocalFileStorageOptions options;
+    options.sharing = sharing_;
     synced_.emplace(directory, options);
     options.durability = state::Durability::Buffered;
     buffered_.emplace(directory, options);
     batch_.emplace(*synced_);
-    const auto journal = state::Journal::open(directory);  // shares the engine of the storage
-    store_ = journal->store(journal->findStore("storage").value());
   }
   void close() override {
-    store_.reset();
     batch_.reset();
     buffered_.reset();
     synced_.reset();
@@ -86,11 +84,10 @@ class Penstock final : public Peer {
   }
   std::size_t scan(const std::string& from, std::size_t count) override {
     std::size_t seen = 0;
-    if (count == 0) return 0;
-    store_->scan(from, {}, [&](std::string_view, std::string_view value) {
-      require(!value.empty(), "a value without its tag");
-      return ++seen < count;
-    });
+    for (auto at = synced_->cursor(from); seen < count && at.valid(); at.next()) {
+      require(!at.value<std::string>().empty(), "an empty value");
+      ++seen;
+    }
     return seen;
   }
   bool putPipelined(Keys keys, std::string_view value) override {
@@ -102,10 +99,10 @@ class Penstock final : public Peer {
   }
 
  private:
+  const state::Sharing sharing_;
   std::optional<state::LocalFileStorage> synced_;
   std::optional<state::LocalFileStorage> buffered_;
   std::optional<state::Batch> batch_;
-  std::shared_ptr<state::Store> store_;
 };
 
 class Sketch final : public Peer {
@@ -587,6 +584,8 @@ std::vector<NamedPeer> allPeers() {
   peers.push_back({"index + log sketch", std::make_unique<Sketch>()});
   return peers;
 }
+
+NamedPeer sharedStorage() { return {"shared", std::make_unique<Penstock>(state::Sharing::Shared)}; }
 
 NamedPeer filePerKey() { return {"file per key", std::make_unique<FilePerKey>()}; }
 

@@ -54,6 +54,8 @@ struct NamedPeer {
 /// in memory and a log that is only appended to. It shows the limit; it is no store: it has no
 /// snapshots, no cleaning, and takes damage for the end.
 std::vector<NamedPeer> allPeers();
+/// Penstock, opened so that other processes may share the directory.
+NamedPeer sharedStorage();
 /// One file for each key: written beside it, synced when asked for, renamed.
 NamedPeer filePerKey();
 

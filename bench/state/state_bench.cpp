@@ -5,6 +5,7 @@
 //
 //   counters   read-modify-write of counters in batches, synced and not; one by one; get; reopen
 //   waiting    synced sets of 16 threads and pipelined, beside a bare write + fdatasync
+//   sharing    a directory that other processes may share, beside one of a single process
 //   latency    percentiles of unsynced sets while snapshots and compactions run
 //   ycsb       the six core workloads of YCSB (Cooper et al., SoCC 2010) on zipfian keys
 //   values     sets and gets of 1 KiB and 64 KiB
@@ -146,6 +147,7 @@ class Bench {
 
   void counters();
   void waiting();
+  void sharing();
   void latency();
   void ycsb();
   void values();
@@ -332,6 +334,42 @@ void Bench::waiting() {
   fs::remove_all(root_);
 }
 
+void Bench::sharing() {
+  constexpr std::size_t kBatch = 64;
+  Table batches(fmt::format("batches of {}, not synced [op/s]", kBatch));
+  Table synced(fmt::format("batches of {}, synced [op/s]", kBatch));
+  Table single("one by one, synced [op/s]");
+  fs::remove_all(root_);
+  std::vector<NamedPeer> peers;
+  peers.push_back(sharedStorage());
+  peers.push_back(std::move(allPeers().front()));
+  for (NamedPeer& each : peers) {
+    fs::create_directories(root_ / each.name);
+    each.peer->open(root_ / each.name);
+  }
+  for (int round = 0; round < sizes_.rounds; ++round) {
+    const std::vector<std::string> drawn = draw(sizes_.operations);
+    const std::vector<std::string> few = draw(sizes_.synced);
+    for (NamedPeer& each : peers) {
+      const auto rate = [&](Table& table, Keys keys, std::size_t batch, bool sync) {
+        settleDisk();
+        table.add(each.name, static_cast<double>(keys.size()) / secondsOf([&] {
+                               for (std::size_t at = 0; at < keys.size(); at += batch) {
+                                 each.peer->addOne(
+                                     keys.subspan(at, std::min(batch, keys.size() - at)), sync);
+                               }
+                             }));
+      };
+      rate(batches, drawn, kBatch, false);
+      rate(synced, Keys(drawn).first(std::min(drawn.size(), kBatch * few.size())), kBatch, true);
+      rate(single, few, 1, true);
+    }
+  }
+  for (const Table* table : {&batches, &synced, &single}) table->print();
+  for (NamedPeer& each : peers) each.peer->close();
+  fs::remove_all(root_);
+}
+
 void Bench::latency() {
   const std::string& value = value_;
   const std::vector<std::string> drawn = draw(sizes_.operations);
@@ -422,7 +460,6 @@ void Bench::ycsb() {
     }
   });
   for (const Table& table : tables) table.print();
-  fmt::print("\nE of LocalFileStorage scans the engine's store below it\n");
 }
 
 void Bench::values() {
@@ -620,9 +657,9 @@ int run(int argc, char** argv) {
   std::string memory;
   std::set<std::string> only;
   const std::vector<std::pair<std::string, void (Bench::*)()>> parts{
-      {"counters", &Bench::counters}, {"waiting", &Bench::waiting}, {"latency", &Bench::latency},
-      {"ycsb", &Bench::ycsb},         {"values", &Bench::values},   {"reopen", &Bench::reopen},
-      {"size", &Bench::size}};
+      {"counters", &Bench::counters}, {"waiting", &Bench::waiting}, {"sharing", &Bench::sharing},
+      {"latency", &Bench::latency},   {"ycsb", &Bench::ycsb},       {"values", &Bench::values},
+      {"reopen", &Bench::reopen},     {"size", &Bench::size}};
   std::vector<std::string> names;
   for (const auto& [name, part] : parts) names.push_back(name);
   CLI::App app("LocalFileStorage beside its peers");

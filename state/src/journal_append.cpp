@@ -131,6 +131,7 @@ CommitResult JournalCore::commit(Commit& commit, Durability durability) {
   }
   content.reset();
   finishCommit(result.sequence.value, durability);
+  slowDown();
   return result;
 }
 
@@ -171,6 +172,7 @@ CommitResult JournalCore::transact(const std::function<void(Commit&)>& fill,
     }
   }
   finishCommit(result.sequence.value, durability);
+  slowDown();
   return result;
 }
 
@@ -198,6 +200,31 @@ CommitResult JournalCore::appendCatalog(const std::string& changes, Space space)
 
 void JournalCore::throttle() {
   if (unsyncedBytes_.load() > options_.unsyncedBytesMax) syncTo(written());
+}
+
+/// Who writes changes of stores faster than snapshots are made of them waits a little, so that the
+/// disk holds not much more than two snapshots and what changed since the older one. Called with
+/// no lock held.
+void JournalCore::slowDown() {
+  std::uint64_t unpaid = unpaidBytes_.exchange(0);
+  if (unpaid == 0 || !cleanThread_.joinable()) return;
+  const auto behind = [&] { return storeBytes_ - cleanedUpTo_; };
+  if (behind() <= 2 * options_.segmentBytes) return;
+  constexpr std::uint64_t slowedRate = 8;  // bytes in a microsecond; arbitrary, and never zero
+  constexpr std::uint64_t waitMinUs = 1000;  // what a wait costs
+  constexpr std::uint64_t waitMaxUs = 1'000'000;
+  if (unpaid < waitMinUs * slowedRate) {
+    unpaidBytes_ += unpaid;
+    return;
+  }
+  const std::int64_t began = environment_.clock->monotonicUs();
+  {
+    std::unique_lock guard(queueMutex_);
+    cleaned_.wait_for(guard, std::chrono::microseconds(std::min(unpaid / slowedRate, waitMaxUs)),
+                      [&] { return stopping_ || behind() <= 2 * options_.segmentBytes; });
+  }
+  counters_.slowedMicros +=
+      static_cast<std::uint64_t>(environment_.clock->monotonicUs() - began);
 }
 
 /// 0: it is small enough to be written with its frame.
@@ -279,6 +306,7 @@ CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t b
   }
   CommitResult result;
   std::uint64_t counted = 0;  // changes and records
+  std::uint64_t storeBytes = 0;
   entries_.clear();
   pieces_.assign(1, {});
   bodies_.clear();
@@ -299,6 +327,7 @@ CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t b
     }
     for (const auto& chunk : section.chunks) {
       if (section.kind != SectionKind::Catalog) counted += chunk.count;
+      if (section.kind == SectionKind::Store) storeBytes += chunk.end - chunk.begin;
       // Once at least: records may be without bytes.
       for (std::size_t begin = chunk.begin; begin == chunk.begin || begin < chunk.end;
            begin += sectionBytesMax) {
@@ -374,6 +403,8 @@ CommitResult JournalCore::appendLocked(Commit::Content& content, std::uint64_t b
   unsyncedBytes_ += header.frameBytes;
   lastFrameUs_ = environment_.clock->monotonicUs();
   ++counters_.frames;
+  storeBytes_ += storeBytes;
+  unpaidBytes_ += storeBytes;
   if (counted > 0) counters_.commitEntries.add(counted);
   counters_.bytesWritten += header.frameBytes;
   publish();
@@ -1040,6 +1071,7 @@ void JournalCore::runQueue() {
   }
   batch.clear();
   queueMoved_.notify_all();
+  slowDown();
 }
 
 void JournalCore::wakeThread() {

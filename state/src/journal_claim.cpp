@@ -83,6 +83,7 @@ JournalMetrics JournalCore::metrics() const {
   metrics.rewrites = counters_.rewrites;
   metrics.cleanedBytes = counters_.cleanedBytes;
   metrics.cleanFailures = counters_.cleanFailures;
+  metrics.slowedMicros = counters_.slowedMicros;
   metrics.scrubbedBytes = counters_.scrubbedBytes;
   metrics.damagedBlocks = counters_.damagedBlocks;
   metrics.tornTails = counters_.tornTails;

@@ -546,7 +546,15 @@ void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
   }
   const std::int64_t now = environment_.clock->monotonicUs();
   if (now >= nextScrubUs_) scrub(stores, now);
-  if (now < retryUs_) return;
+  const std::uint64_t begun = storeBytes_;
+  const auto writersGoOn = [&] {
+    {
+      const std::lock_guard guard(queueMutex_);
+      cleanedUpTo_ = begun;
+    }
+    cleaned_.notify_all();
+  };
+  if (now < retryUs_) return writersGoOn();  // to wait would not help
   bool due = sealedNow != sealedSeen || now - lastCleanUs_ >= retentionUs;
   for (const auto& store : stores) {
     try {
@@ -567,6 +575,7 @@ void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
   } catch (const Error&) {  // counted; a damaged file is not read again at once
     retryUs_ = now + retentionUs;
   }
+  writersGoOn();
   const std::shared_lock lock(indexMutex_);
   sealedSeen = catalog_.sealed.size();
 }

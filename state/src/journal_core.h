@@ -232,6 +232,7 @@ class JournalCore {
   [[noreturn]] void throwPoisoned() const;
   void refuseWithinTransaction() const;
   void throttle();
+  void slowDown();
   void writeMark(FrameKind kind);
   void runThread();
   void runQueue();
@@ -378,6 +379,10 @@ class JournalCore {
   std::thread thread_;
   std::thread cleanThread_;
   std::condition_variable cleanWake_;
+  std::condition_variable cleaned_;             // with queueMutex_: cleanedUpTo_ moved
+  std::atomic<std::uint64_t> storeBytes_{0};    // of changes written
+  std::atomic<std::uint64_t> cleanedUpTo_{0};   // storeBytes_ when the last cleaning began
+  std::atomic<std::uint64_t> unpaidBytes_{0};   // of changes that nobody was slowed for
 
   std::atomic<std::uint64_t> unsyncedBytes_{0};
   std::atomic<std::int64_t> lastFrameUs_{0};
@@ -407,8 +412,8 @@ class JournalCore {
   };
   struct Counters {
     std::atomic<std::uint64_t> frames{0}, bytesWritten{0}, rollovers{0}, snapshots{0}, rewrites{0},
-        cleanedBytes{0}, cleanFailures{0}, scrubbedBytes{0}, damagedBlocks{0}, tornTails{0},
-        tornBytes{0};
+        cleanedBytes{0}, cleanFailures{0}, slowedMicros{0}, scrubbedBytes{0}, damagedBlocks{0},
+        tornTails{0}, tornBytes{0};
     Counts commitEntries, syncMicros;
   };
   mutable Counters counters_;

@@ -68,6 +68,8 @@ std::string toPrometheus(const JournalMetrics& metrics, std::string_view labels)
           metrics.rewrites);
   counter("cleaned_bytes_total", "Bytes of files that cleaning removed.", metrics.cleanedBytes);
   counter("clean_failures_total", "Cleanings that left something out.", metrics.cleanFailures);
+  counter("slowed_microseconds_total", "Time that writers waited because cleaning was behind.",
+          metrics.slowedMicros);
   counter("scrubbed_bytes_total", "Bytes of snapshots verified in the background.",
           metrics.scrubbedBytes);
   counter("damaged_blocks_total", "Damaged blocks of snapshots found so.",

@@ -774,6 +774,7 @@ void JournalCore::close() noexcept {
   }
   queueWake_.notify_all();
   cleanWake_.notify_all();
+  cleaned_.notify_all();
   if (thread_.joinable()) thread_.join();
   if (cleanThread_.joinable()) cleanThread_.join();
   if (!opened_) return;

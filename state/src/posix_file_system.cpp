@@ -268,8 +268,12 @@ IoResult<std::unique_ptr<File>> PosixFileSystem::open(const std::string& path, O
     }
     return O_RDONLY;
   }();
-  ScopedDescriptor opened(openDescriptor(path.c_str(), flags));
+  // A pipe would be waited at for ever, and has no offsets to read at.
+  ScopedDescriptor opened(openDescriptor(path.c_str(), flags | O_NONBLOCK));
   if (opened.get() < 0) return {nullptr, errno};
+  struct stat status {};
+  if (::fstat(opened.get(), &status) != 0) return {nullptr, errno};
+  if (S_ISFIFO(status.st_mode)) return {nullptr, ESPIPE};
   auto file = std::make_unique<PosixFile>(opened.get());
   opened.release();
   return {std::move(file), 0};

@@ -148,6 +148,39 @@ std::vector<std::string> StorageReader::keys(std::string_view prefix) const {
   return found;
 }
 
+StorageCursor StorageReader::cursor(std::string_view from) const {
+  const std::string folded = space_->options.lowerCaseKeys ? StoreKey::fold(from) : "";
+  return {*this, space_->options.lowerCaseKeys ? std::string_view(folded) : from};
+}
+
+StorageCursor::StorageCursor(StorageReader storage, std::string_view from)
+    : storage_(std::move(storage)) {
+  if (!storage_.space_->store) return;
+  at_ = storage_.space_->store->cursor(from);
+  passExpired();
+}
+
+StorageCursor::StorageCursor(StorageCursor&&) noexcept = default;
+StorageCursor& StorageCursor::operator=(StorageCursor&&) noexcept = default;
+StorageCursor::~StorageCursor() = default;
+
+bool StorageCursor::valid() const noexcept { return at_ && at_->valid(); }
+std::string_view StorageCursor::key() const noexcept { return at_->key(); }
+
+void StorageCursor::next() {
+  at_->next();
+  passExpired();
+}
+
+void StorageCursor::passExpired() {
+  while (at_->valid() && storage_.space_->expired(at_->value())) at_->next();
+}
+
+void StorageCursor::readStored() const {
+  bytes_.assign(at_->value());
+  detail::unwrap(bytes_);
+}
+
 std::uint64_t StorageReader::size() const { return space_->store ? space_->store->size() : 0; }
 
 void StorageReader::throwAbsent(std::string_view key) const {

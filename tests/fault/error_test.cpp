@@ -61,7 +61,7 @@ bool tryCase(const Case& tried, Violations& violations) {
     std::uint64_t ackedAtFault = 0;
     std::uint64_t syncsAtFailure = 0;
     bool failed = false;
-    const state::Journal* failing = nullptr;
+    std::weak_ptr<const state::Journal> failing;  // another may come to stand at its address
     int after = 0;
     const bool stopAtOnce = random.oneIn(2);  // what the failed call left is not overwritten
     for (int i = 0; i < 160 && after < (stopAtOnce ? 1 : 25); ++i) {
@@ -71,10 +71,10 @@ bool tryCase(const Case& tried, Violations& violations) {
       if (hits == 0 && machine.faultsHit() > 0) ackedAtFault = workload.acknowledgedSteps();
       if (workload.failedForGood() && !failed) {
         failed = true;
-        failing = workload.journal().get();
+        failing = workload.journal();
         syncsAtFailure = machine.calls(SimCall::Sync);
         ackedAtFault = workload.acknowledgedSteps();
-      } else if (failed && workload.journal().get() != failing) {
+      } else if (failed && (failing.expired() || workload.journal() != failing.lock())) {
         break;  // closed and opened again: recovery may sync
       } else if (failed) {
         if (workload.acknowledgedSteps() != ackedAtFault) {

@@ -6,6 +6,7 @@
 
 #include <penstock/state/journal.h>
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <functional>
 #include <memory>
@@ -15,6 +16,8 @@
 
 #include "support/message_of.h"
 #include "support/sim_fs.h"
+#include "support/subprocess.h"
+#include "support/temporary_directory.h"
 
 namespace penstock::state {
 namespace {
@@ -312,9 +315,11 @@ class HookedFile final : public File {
 
 class HookedFiles final : public FileSystem {
  public:
-  HookedFiles(FileSystem& files, std::function<void()> hook)
-      : files_(files), hook_(std::move(hook)) {}
+  HookedFiles(FileSystem& files, std::function<void()> hook,
+              std::function<void(const std::string&)> beforeOpen = {})
+      : files_(files), hook_(std::move(hook)), beforeOpen_(std::move(beforeOpen)) {}
   IoResult<std::unique_ptr<File>> open(const std::string& path, OpenMode mode) override {
+    if (beforeOpen_) beforeOpen_(path);
     auto opened = files_.open(path, mode);
     if (opened.ok() && path.ends_with("PRESENCE")) {
       opened.value = std::make_unique<HookedFile>(std::move(opened.value), hook_);
@@ -344,7 +349,47 @@ class HookedFiles final : public FileSystem {
  private:
   FileSystem& files_;
   std::function<void()> hook_;
+  std::function<void(const std::string&)> beforeOpen_;
 };
+
+// The disk holds a bounded amount more than snapshots: who is quicker than the cleaner waits, but
+// never until it is done.
+TEST(SlowedWritersTest, WaitALittleWhileCleaningIsBehind) {
+  const testing::TemporaryDirectory directory;
+  std::atomic<bool> cleaning{false};
+  std::atomic<bool> release{false};
+  HookedFiles files(*Environment::real().files, {}, [&](const std::string& path) {
+    if (!path.ends_with(".snap.tmp")) return;
+    cleaning = true;
+    release.wait(false);
+  });
+  Environment environment = Environment::real();
+  environment.files = &files;
+  JournalOptions options = smallSegments();
+  options.snapshotAfterBytes = 64 << 10;
+  auto journal = Journal::open(directory.path(), options, environment);
+  const StoreId id = journal->declareStore("s");
+  const auto write = [&] {
+    Commit commit;
+    commit.put(id, "k", std::string(16 << 10, 'x'));
+    (void)journal->commit(commit, Durability::Buffered);
+  };
+  EXPECT_TRUE(testing::eventually([&] {
+    if (!cleaning) write();
+    return cleaning.load();
+  }));
+  for (int i = 0; i < 64; ++i) write();  // 1 MiB; it comes back though nothing is cleaned
+  EXPECT_GT(journal->metrics().slowedMicros, 10'000U);
+  EXPECT_EQ(journal->metrics().snapshots, 0U);
+  release = true;
+  release.notify_all();
+  EXPECT_TRUE(testing::eventually([&] {
+    const std::uint64_t before = journal->metrics().slowedMicros;
+    write();
+    return journal->metrics().slowedMicros == before;
+  }));
+  EXPECT_GT(journal->metrics().snapshots, 0U);
+}
 
 // Sharers were killed, so their page stays. One that does not share writes and closes just when a
 // sharer looks for others: the page's end is not the journal's.

@@ -141,6 +141,13 @@ TEST_F(PosixFileSystemTest, NeverUsesTheStandardDescriptorsAndClosesOnExec) {
             0);
 }
 
+TEST_F(PosixFileSystemTest, APipeIsRefusedNotWaitedFor) {
+  const std::string pipe = path("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(files_.open(pipe, OpenMode::Read).error, ESPIPE);
+  EXPECT_EQ(files_.open(pipe, OpenMode::ReadWrite).error, ESPIPE);
+}
+
 TEST_F(PosixFileSystemTest, TruncateAndAllocateSetTheSize) {
   const auto file = open("a", OpenMode::CreateNew);
   ASSERT_TRUE(writeText(*file, 0, "abcdef").ok());

@@ -7,9 +7,11 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "penstock/state/local_file_storage.h"
 #include "tests/support/message_of.h"
@@ -57,6 +59,55 @@ TEST(StorageSnapshotTest, StaysAsItWas) {
   EXPECT_EQ(then.getLong("a"), 1);
   EXPECT_THAT(storage.snapshot().getAllKeys(), IsEmpty());
   EXPECT_EQ(below.snapshot().size(), 0U);
+}
+
+TEST(StorageCursorTest, WalksFromAKeyOnInOrderWhateverIsWrittenMeanwhile) {
+  TemporaryDirectory directory;
+  LocalFileStorage storage(directory / "state");
+  for (const char* key : {"c", "a", "bb", "b", "\xff", "A"}) storage.set(key, std::string(key));
+  storage.subStorage("b").set("inner", 1);
+  std::vector<std::string> walked;
+  for (auto at = storage.cursor("b"); at.valid(); at.next()) {
+    EXPECT_EQ(at.value<std::string>(), at.key());
+    walked.emplace_back(at.key());
+    storage.remove("c");
+    storage.set("bc", 7);
+  }
+  EXPECT_THAT(walked, ElementsAre("b", "bb", "c", "\xff"));
+  EXPECT_FALSE(storage.cursor(std::string("\xff\xff")).valid());
+
+  auto at = storage.cursor("bc");
+  EXPECT_EQ(at.value<std::int64_t>(), 7);
+  EXPECT_EQ(at.value<Value>(), Value(std::int64_t{7}));
+  EXPECT_THAT(messageOf<TypeMismatch>([&] { (void)at.value<std::string>(); }), HasSubstr("bc"));
+}
+
+TEST(StorageCursorTest, OfASnapshotOutlivesItAndOfNoStorageIsEmpty) {
+  TemporaryDirectory directory;
+  std::optional<StorageCursor> at;
+  {
+    LocalFileStorage storage(directory / "state");
+    storage.subStorage("s").set("k", 1);
+    const StorageSnapshot then = storage.snapshot();
+    storage.subStorage("s").set("k", 2);
+    EXPECT_FALSE(then.subStorage("none").cursor().valid());
+    EXPECT_FALSE(then.cursor().valid());
+    at = then.subStorage("s").cursor();
+  }
+  ASSERT_TRUE(at->valid());
+  EXPECT_EQ(at->value<std::int64_t>(), 1);
+  at->next();
+  EXPECT_FALSE(at->valid());
+}
+
+TEST(StorageCursorTest, FoldsWhereItBeginsAsKeysAreFolded) {
+  TemporaryDirectory directory;
+  LocalFileStorageOptions options;
+  options.lowerCaseKeys = true;
+  LocalFileStorage storage(directory / "state", options);
+  storage.set("Alpha", 1);
+  storage.set("Beta", 2);
+  EXPECT_EQ(storage.cursor("BETA").key(), "beta");
 }
 
 TEST(StorageSnapshotTest, OutlivesTheStorage) {
@@ -144,6 +195,10 @@ TEST_F(ExpiryTest, AKeyIsGoneWhenItsTimeIsOver) {
   EXPECT_TRUE(storage.containsKey("goes too"));
   EXPECT_THAT(storage.getAllKeys(), ElementsAre("goes too", "stays"));
   EXPECT_THAT(storage.keys("goes"), ElementsAre("goes too"));
+  auto at = storage.cursor("go");
+  EXPECT_EQ(at.key(), "goes too");
+  at.next();
+  EXPECT_EQ(at.key(), "stays");
   EXPECT_FALSE(then.containsKey("goes"));  // by the clock, whatever was taken when
   machine_.clock().advanceMs(1'000'000'000);
   EXPECT_THAT(storage.getAllKeys(), ElementsAre("stays"));

@@ -36,6 +36,7 @@ struct JournalMetrics {
   std::uint64_t rewrites = 0;  // segments replaced by what is still wanted of them
   std::uint64_t cleanedBytes = 0;
   std::uint64_t cleanFailures = 0;  // cleanings that left something out: damage, a full disk
+  std::uint64_t slowedMicros = 0;   // that writers waited because cleaning was behind
   std::uint64_t scrubbedBytes = 0;  // of snapshots, verified in the background
   std::uint64_t damagedBlocks = 0;  // found so; `penstock state verify` names them
   std::uint64_t tornTails = 0;      // cut at open or on take-over; kept aside as *.torn-<seq>

@@ -17,6 +17,7 @@
 namespace penstock::state {
 
 struct StorageAccess;
+class StorageCursor;
 
 /// The reading half of a storage: what `LocalFileStorage` and `StorageSnapshot` share.
 ///
@@ -52,6 +53,8 @@ class StorageReader {
   /// Those that begin with `prefix`, in order of their bytes.
   [[nodiscard]] std::vector<std::string> keys(std::string_view prefix) const;
   [[nodiscard]] std::uint64_t size() const;
+  /// At the first key that is not before `from`.
+  [[nodiscard]] StorageCursor cursor(std::string_view from = {}) const;
 
  protected:
   struct Space;
@@ -72,9 +75,45 @@ class StorageReader {
 
  private:
   friend struct StorageAccess;
+  friend class StorageCursor;
   [[noreturn]] void throwAbsent(std::string_view key) const;
   [[noreturn]] void throwUndecoded(std::string_view key, std::string_view bytes,
                                    std::string_view asked, detail::Decoded how) const;
+};
+
+/// Walks keys and values of a storage, as it was when the cursor was made, in order of the keys'
+/// bytes; those of sub-storages are not among them. Writing meanwhile is allowed and not seen.
+///
+/// Ownership: holds what it walks, as a StorageSnapshot does.
+/// Threads: owned by one thread.
+/// Errors: TypeMismatch from `value`; Corruption when a part is damaged, the cursor stays then.
+///
+///     for (auto at = storage.cursor("a"); at.valid() && at.key() < "b"; at.next()) {
+///       sum += at.value<std::int64_t>();
+///     }
+class StorageCursor {
+ public:
+  StorageCursor(StorageCursor&&) noexcept;
+  StorageCursor& operator=(StorageCursor&&) noexcept;
+  ~StorageCursor();
+
+  [[nodiscard]] bool valid() const noexcept;  // false behind the last key
+  /// REQUIRES: valid(). Until `next`.
+  [[nodiscard]] std::string_view key() const noexcept;
+  /// REQUIRES: valid().
+  template <typename T>
+  [[nodiscard]] T value() const;
+  void next();
+
+ private:
+  friend class StorageReader;
+  StorageCursor(StorageReader storage, std::string_view from);
+  void readStored() const;  // into bytes_
+  void passExpired();
+
+  StorageReader storage_;
+  std::optional<StoreCursor> at_;  // nullopt: of a snapshot, when there was no such storage
+  mutable std::string bytes_;
 };
 
 /// A storage and its sub-storages as they were at one moment, while writing goes on: what one
@@ -104,6 +143,12 @@ T StorageReader::decoded(std::string_view key, std::string& bytes) const {
   const detail::Decoded how = detail::Stored<T>::decode(bytes, value);
   if (how != detail::Decoded::Ok) throwUndecoded(key, bytes, detail::Stored<T>::name, how);
   return value;
+}
+
+template <typename T>
+T StorageCursor::value() const {
+  readStored();
+  return storage_.decoded<T>(key(), bytes_);
 }
 
 template <typename T>
