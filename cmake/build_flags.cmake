@@ -7,8 +7,10 @@ target_compile_options(
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # GCC 12 sees overlaps in "text" + std::string that are not there (its bug 105651), and at -O3
   # uninitialised strings inside std::optional and std::variant (its bug 105562)
-  target_compile_options(penstock_build_flags INTERFACE -Wno-restrict -Wno-maybe-uninitialized)
-elseif(PENSTOCK_SANITIZER)
+  target_compile_options(
+    penstock_build_flags INTERFACE -Wno-restrict $<$<CONFIG:Release>:-Wno-maybe-uninitialized>)
+endif()
+if(PENSTOCK_SANITIZER)
   # instrumentation hides initialisations: GCC then warns about the standard library itself
   target_compile_options(penstock_build_flags INTERFACE -Wno-maybe-uninitialized)
 endif()

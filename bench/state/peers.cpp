@@ -297,14 +297,15 @@ class Lmdb final : public Peer {
 };
 #endif
 
-#ifdef PENSTOCK_BENCH_ROCKSDB
-class RocksDb final : public Peer {
+/// LevelDB, and RocksDB, which has kept its calls. `Api` names their types.
+template <typename Api>
+class LsmTree final : public Peer {
  public:
   void open(const std::string& directory) override {
-    rocksdb::Options options;
+    typename Api::Options options;
     options.create_if_missing = true;
-    rocksdb::DB* database = nullptr;
-    check(rocksdb::DB::Open(options, directory, &database));
+    typename Api::DB* database = nullptr;
+    check(Api::DB::Open(options, directory, &database));
     database_.reset(database);
   }
   void close() override { database_.reset(); }
@@ -314,7 +315,7 @@ class RocksDb final : public Peer {
       const std::int64_t value = number(key) + 1;
       batch_.Put(key, {reinterpret_cast<const char*>(&value), sizeof(value)});
     }
-    rocksdb::WriteOptions options;
+    typename Api::WriteOptions options;
     options.sync = sync;
     check(database_->Write(options, &batch_));
   }
@@ -324,18 +325,19 @@ class RocksDb final : public Peer {
     return sum;
   }
   void put(const std::string& key, std::string_view value, bool sync) override {
-    rocksdb::WriteOptions options;
+    typename Api::WriteOptions options;
     options.sync = sync;
     check(database_->Put(options, key, {value.data(), value.size()}));
   }
   bool get(const std::string& key, std::string& value) override {
-    const rocksdb::Status status = database_->Get({}, key, &value);
+    const typename Api::Status status = database_->Get(typename Api::ReadOptions(), key, &value);
     if (status.IsNotFound()) return false;
     check(status);
     return true;
   }
   std::size_t scan(const std::string& from, std::size_t count) override {
-    const std::unique_ptr<rocksdb::Iterator> at(database_->NewIterator({}));
+    const std::unique_ptr<typename Api::Iterator> at(
+        database_->NewIterator(typename Api::ReadOptions()));
     std::size_t seen = 0;
     for (at->Seek(from); seen < count && at->Valid(); at->Next()) {
       require(!at->value().empty(), "an empty value");
@@ -346,70 +348,35 @@ class RocksDb final : public Peer {
   }
 
  private:
-  static void check(const rocksdb::Status& status) { require(status.ok(), status.ToString()); }
+  static void check(const typename Api::Status& status) { require(status.ok(), status.ToString()); }
   std::int64_t number(const std::string& key) { return get(key, value_) ? numberIn(value_) : 0; }
 
-  std::unique_ptr<rocksdb::DB> database_;
-  rocksdb::WriteBatch batch_;
+  std::unique_ptr<typename Api::DB> database_;
+  typename Api::WriteBatch batch_;
   std::string value_;
+};
+
+#ifdef PENSTOCK_BENCH_ROCKSDB
+struct RocksApi {
+  using DB = rocksdb::DB;
+  using Iterator = rocksdb::Iterator;
+  using Options = rocksdb::Options;
+  using ReadOptions = rocksdb::ReadOptions;
+  using Status = rocksdb::Status;
+  using WriteBatch = rocksdb::WriteBatch;
+  using WriteOptions = rocksdb::WriteOptions;
 };
 #endif
 
 #ifdef PENSTOCK_BENCH_LEVELDB
-class LevelDb final : public Peer {
- public:
-  void open(const std::string& directory) override {
-    leveldb::Options options;
-    options.create_if_missing = true;
-    leveldb::DB* database = nullptr;
-    check(leveldb::DB::Open(options, directory, &database));
-    database_.reset(database);
-  }
-  void close() override { database_.reset(); }
-  void addOne(Keys keys, bool sync) override {
-    batch_.Clear();
-    for (const std::string& key : keys) {
-      const std::int64_t value = number(key) + 1;
-      batch_.Put(key, {reinterpret_cast<const char*>(&value), sizeof(value)});
-    }
-    leveldb::WriteOptions options;
-    options.sync = sync;
-    check(database_->Write(options, &batch_));
-  }
-  std::int64_t sum(Keys keys) override {
-    std::int64_t sum = 0;
-    for (const std::string& key : keys) sum += number(key);
-    return sum;
-  }
-  void put(const std::string& key, std::string_view value, bool sync) override {
-    leveldb::WriteOptions options;
-    options.sync = sync;
-    check(database_->Put(options, key, {value.data(), value.size()}));
-  }
-  bool get(const std::string& key, std::string& value) override {
-    const leveldb::Status status = database_->Get({}, key, &value);
-    if (status.IsNotFound()) return false;
-    check(status);
-    return true;
-  }
-  std::size_t scan(const std::string& from, std::size_t count) override {
-    const std::unique_ptr<leveldb::Iterator> at(database_->NewIterator({}));
-    std::size_t seen = 0;
-    for (at->Seek(from); seen < count && at->Valid(); at->Next()) {
-      require(!at->value().empty(), "an empty value");
-      ++seen;
-    }
-    check(at->status());
-    return seen;
-  }
-
- private:
-  static void check(const leveldb::Status& status) { require(status.ok(), status.ToString()); }
-  std::int64_t number(const std::string& key) { return get(key, value_) ? numberIn(value_) : 0; }
-
-  std::unique_ptr<leveldb::DB> database_;
-  leveldb::WriteBatch batch_;
-  std::string value_;
+struct LevelApi {
+  using DB = leveldb::DB;
+  using Iterator = leveldb::Iterator;
+  using Options = leveldb::Options;
+  using ReadOptions = leveldb::ReadOptions;
+  using Status = leveldb::Status;
+  using WriteBatch = leveldb::WriteBatch;
+  using WriteOptions = leveldb::WriteOptions;
 };
 #endif
 
@@ -573,10 +540,10 @@ std::vector<NamedPeer> allPeers() {
   peers.push_back({"LMDB", std::make_unique<Lmdb>()});
 #endif
 #ifdef PENSTOCK_BENCH_ROCKSDB
-  peers.push_back({"RocksDB", std::make_unique<RocksDb>()});
+  peers.push_back({"RocksDB", std::make_unique<LsmTree<RocksApi>>()});
 #endif
 #ifdef PENSTOCK_BENCH_LEVELDB
-  peers.push_back({"LevelDB", std::make_unique<LevelDb>()});
+  peers.push_back({"LevelDB", std::make_unique<LsmTree<LevelApi>>()});
 #endif
 #ifdef PENSTOCK_BENCH_SQLITE
   peers.push_back({"SQLite", std::make_unique<Sqlite>()});

@@ -48,8 +48,8 @@ void ProgressMeter::show(std::uint64_t done, std::uint64_t total) {
   last_ = now;
   shown_ = true;
   const std::uint64_t percent = total == 0 ? 0 : std::min(done, total) * 100 / total;
-  const std::string said = total == 0 ? fmt::format("{} {}", doing_, done)
-                                      : fmt::format("{} {:>3} %", doing_, percent);
+  const std::string said =
+      total == 0 ? fmt::format("{} {}", doing_, done) : fmt::format("{} {:>3} %", doing_, percent);
   if (terminal_) {
     constexpr std::size_t width = 30;
     const std::string bar(percent * width / 100, '#');

@@ -148,10 +148,10 @@ void verify(const Arguments& arguments) {
   }();
   print(arguments.json ? dumped(jsonOf(report)) : textOf(report));
   if (report.sound()) return;
-  throw Error(ErrorCode::RestoreState,
-              fmt::format("{}: damaged in {} {}; docs/operations.md says what to do",
-                          report.directory, report.damages.size(),
-                          report.damages.size() == 1 ? "place" : "places"));
+  throw Error(
+      ErrorCode::RestoreState,
+      fmt::format("{}: damaged in {} {}; docs/operations.md says what to do", report.directory,
+                  report.damages.size(), report.damages.size() == 1 ? "place" : "places"));
 }
 
 std::string keptText(std::int64_t amount, const char* unit) {
@@ -244,9 +244,9 @@ void compact(const Arguments& arguments) {
     (void)journal->clean();
   }
   const std::uint64_t after = bytesOf(arguments.directory);
-  print(arguments.json ? dumped(Json{{"bytesBefore", before}, {"bytesAfter", after}})
-                       : fmt::format("before  {}\nafter   {}\n", bytesText(before),
-                                     bytesText(after)));
+  print(arguments.json
+            ? dumped(Json{{"bytesBefore", before}, {"bytesAfter", after}})
+            : fmt::format("before  {}\nafter   {}\n", bytesText(before), bytesText(after)));
 }
 
 void backup(const Arguments& arguments) {
@@ -263,13 +263,13 @@ void backup(const Arguments& arguments) {
                                   ", or have it call penstock::state::backup itself");
     }
   }();
-  print(arguments.json ? dumped(Json{{"directory", done.directory},
-                                     {"sequence", done.sequence.value},
-                                     {"files", done.files},
-                                     {"bytes", done.bytes}})
-                       : fmt::format("{}: {} in {} files, all frames up to {}, verified\n",
-                                     done.directory, bytesText(done.bytes), done.files,
-                                     done.sequence.value));
+  print(arguments.json
+            ? dumped(Json{{"directory", done.directory},
+                          {"sequence", done.sequence.value},
+                          {"files", done.files},
+                          {"bytes", done.bytes}})
+            : fmt::format("{}: {} in {} files, all frames up to {}, verified\n", done.directory,
+                          bytesText(done.bytes), done.files, done.sequence.value));
 }
 
 const char* nameOf(state::StoreFate fate) {
@@ -287,11 +287,11 @@ const char* nameOf(state::StoreFate fate) {
 }
 
 Json jsonOf(const state::RepairPlan& plan) {
-  Json json{{"directory", plan.directory}, {"needed", plan.needed},
-            {"refusal", plan.refusal},     {"last", plan.last.value},
+  Json json{{"directory", plan.directory},   {"needed", plan.needed},
+            {"refusal", plan.refusal},       {"last", plan.last.value},
             {"lostFrames", plan.lostFrames}, {"lostBytes", plan.lostBytes},
-            {"tornBytes", plan.tornBytes}, {"stores", Json::array()},
-            {"logs", Json::array()},       {"losses", plan.losses()}};
+            {"tornBytes", plan.tornBytes},   {"stores", Json::array()},
+            {"logs", Json::array()},         {"losses", plan.losses()}};
   for (const state::RepairedStore& store : plan.stores) {
     json["stores"].push_back({{"name", store.name},
                               {"fate", nameOf(store.fate)},
@@ -305,8 +305,8 @@ Json jsonOf(const state::RepairPlan& plan) {
 }
 
 std::string textOf(const state::RepairPlan& plan) {
-  std::string text = fmt::format("directory  {}\nframes     kept up to {}\n", plan.directory,
-                                 plan.last.value);
+  std::string text =
+      fmt::format("directory  {}\nframes     kept up to {}\n", plan.directory, plan.last.value);
   for (const state::Damage& damage : plan.damages) {
     text += fmt::format("{:<10} {}\n", nameOf(damage.kind), damage.text);
   }
@@ -346,8 +346,8 @@ void repair(const Arguments& arguments) {
   }
   state::repairInto(plan, arguments.target);
   if (!arguments.json) {
-    print(fmt::format("\n{}: written and verified; the source was not touched\n",
-                      arguments.target));
+    print(
+        fmt::format("\n{}: written and verified; the source was not touched\n", arguments.target));
   }
 }
 
@@ -385,8 +385,8 @@ void addStateCommand(CLI::App& app) {
   addSub(*listed, *arguments);
   listed->add_option("--prefix", arguments->prefix, "only keys that begin so");
 
-  CLI::App* got = withDirectory(state.add_subcommand("get"), "Print one value", arguments, true,
-                                getValue);
+  CLI::App* got =
+      withDirectory(state.add_subcommand("get"), "Print one value", arguments, true, getValue);
   got->add_option("key", arguments->key, "of the value")->required();
   addSub(*got, *arguments);
 
@@ -403,8 +403,8 @@ void addStateCommand(CLI::App& app) {
                 "What a directory holds; changes nothing, also while it is in use", arguments, true,
                 stat);
   withDirectory(state.add_subcommand("verify"),
-                "Read everything and name what is damaged; changes nothing, also in use",
-                arguments, true, verify);
+                "Read everything and name what is damaged; changes nothing, also in use", arguments,
+                true, verify);
   withDirectory(state.add_subcommand("compact"),
                 "Snapshot all stores, and remove what nobody needs", arguments, true, compact);
 
@@ -413,9 +413,9 @@ void addStateCommand(CLI::App& app) {
                     "Copy it as it is at one moment, while others write", arguments, true, backup);
   copied->add_option("target", arguments->target, "an empty or new directory")->required();
 
-  CLI::App* exported = withDirectory(
-      state.add_subcommand("export"), "Write the storage in it to a file, while others write",
-      arguments, true, exportStorage);
+  CLI::App* exported = withDirectory(state.add_subcommand("export"),
+                                     "Write the storage in it to a file, while others write",
+                                     arguments, true, exportStorage);
   exported->add_option("target", arguments->path, "a file, or - for standard output")
       ->default_val("-");
   exported->add_option("--format", arguments->format, "jsonl (default) or snapshot")
@@ -423,15 +423,16 @@ void addStateCommand(CLI::App& app) {
   exported->add_flag("--replace", arguments->replace, "a file that is there already");
   addSub(*exported, *arguments);
 
-  CLI::App* imported = withDirectory(
-      state.add_subcommand("import"), "Read an export, or a legacy Quix directory, into a storage",
-      arguments, true, importStorage);
+  CLI::App* imported = withDirectory(state.add_subcommand("import"),
+                                     "Read an export, or a legacy Quix directory, into a storage",
+                                     arguments, true, importStorage);
   imported->add_option("source", arguments->path, "a file or directory, or - for standard input")
       ->default_val("-");
   imported->add_option("--format", arguments->format, "jsonl (default), snapshot or quix")
       ->check(CLI::IsMember(importFormats));
-  imported->add_option("--batch-bytes", arguments->batchBytes,
-                       "what becomes visible at once, and is held in memory (268435456)")
+  imported
+      ->add_option("--batch-bytes", arguments->batchBytes,
+                   "what becomes visible at once, and is held in memory (268435456)")
       ->check(CLI::PositiveNumber);
   imported->add_flag("--overwrite", arguments->overwrite, "keys that are there already");
   imported->add_flag("--incomplete", arguments->incomplete,

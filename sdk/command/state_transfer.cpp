@@ -29,8 +29,8 @@ bool standardStream(const TransferArguments& arguments) {
 void refuseUnless(const TransferArguments& arguments, bool given, const char* option,
                   const char* format) {
   if (!given || arguments.format == format) return;
-  throw ConfigurationError(fmt::format("{} belongs to --format {}, not to {}", option, format,
-                                       arguments.format));
+  throw ConfigurationError(
+      fmt::format("{} belongs to --format {}, not to {}", option, format, arguments.format));
 }
 
 void checkSource(const TransferArguments& arguments) {
@@ -46,8 +46,9 @@ void checkSource(const TransferArguments& arguments) {
   const bool directory = std::filesystem::is_directory(status);
   if (directory == (arguments.format == "quix")) return;
   throw ConfigurationError(directory
-                               ? arguments.path + ": is a directory; a legacy Quix directory is "
-                                                  "imported with --format quix"
+                               ? arguments.path +
+                                     ": is a directory; a legacy Quix directory is "
+                                     "imported with --format quix"
                                : arguments.path + ": is no directory, as --format quix wants one");
 }
 
@@ -87,12 +88,9 @@ void importLegacy(const TransferArguments& arguments, state::LocalFileStorage& i
     return state::importQuix(arguments.path, into, options);
   }();
   if (arguments.json) {
-    Json json{{"keys", done.keys},
-              {"batches", done.batches},
-              {"subStorages", done.subStorages},
-              {"unread", Json::array()},
-              {"pickled", done.pickled},
-              {"raw", done.raw}};
+    Json json{
+        {"keys", done.keys},       {"batches", done.batches}, {"subStorages", done.subStorages},
+        {"unread", Json::array()}, {"pickled", done.pickled}, {"raw", done.raw}};
     for (const state::QuixUnread& unread : done.unread) {
       json["unread"].push_back({{"file", unread.file}, {"why", unread.why}});
     }
@@ -129,8 +127,8 @@ void importStorage(const TransferArguments& arguments) {
   if (arguments.format == "quix") return importLegacy(arguments, into);
   const state::ImportReport done = importFrom(arguments, into);
   print(arguments.json
-            ? dumped(Json{
-                  {"keys", done.keys}, {"storages", done.storages}, {"batches", done.batches}})
+            ? dumped(
+                  Json{{"keys", done.keys}, {"storages", done.storages}, {"batches", done.batches}})
             : fmt::format("{} keys of {} storages, in {} {}\n", done.keys, done.storages,
                           done.batches, done.batches == 1 ? "batch" : "batches"));
 }

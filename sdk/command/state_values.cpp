@@ -148,10 +148,9 @@ void listValues(const ValueArguments& arguments) {
             json.push_back({{"storage", *sub}, {"key", key}, {"type", type}});
             json.back()["value"] = value ? Json::parse(*value) : Json();
           } else {
-            text += fmt::format("{:<20} {:<24} {:<10} {}\n", sub->empty() ? "-" : shownPath(*sub),
-                                shownName(key), type,
-                                value ? shortened(*value)
-                                      : fmt::format("({} bytes)", stored->size() - 1));
+            text += fmt::format(
+                "{:<20} {:<24} {:<10} {}\n", sub->empty() ? "-" : shownPath(*sub), shownName(key),
+                type, value ? shortened(*value) : fmt::format("({} bytes)", stored->size() - 1));
           }
           return true;
         });
@@ -165,14 +164,12 @@ void getValue(const ValueArguments& arguments) {
   const auto info = storeOf(*journal, arguments.sub);
   if (!info) throwNoStorage(arguments);
   std::string kept;
-  const auto stored = journal->store(info->id)->get(arguments.key, kept) ? present(kept)
-                                                                         : std::nullopt;
+  const auto stored =
+      journal->store(info->id)->get(arguments.key, kept) ? present(kept) : std::nullopt;
   if (!stored) {
-    throw state::KeyNotFound(fmt::format("{}: there is no key {:?}{}", arguments.directory,
-                                         arguments.key,
-                                         arguments.sub.empty()
-                                             ? std::string{}
-                                             : " in sub-storage " + shownPath(arguments.sub)));
+    throw state::KeyNotFound(fmt::format(
+        "{}: there is no key {:?}{}", arguments.directory, arguments.key,
+        arguments.sub.empty() ? std::string{} : " in sub-storage " + shownPath(arguments.sub)));
   }
   const std::string type = state::detail::describeStored(*stored);
   Value value;

@@ -91,8 +91,7 @@ std::string ScannedFile::errorText() const {
   return error_ == 0 ? std::string{} : ": " + std::generic_category().message(error_);
 }
 
-DirectoryScan::DirectoryScan(std::string directory, const Environment& environment,
-                             Options options)
+DirectoryScan::DirectoryScan(std::string directory, const Environment& environment, Options options)
     : directory_(std::move(directory)), environment_(environment), options_(std::move(options)) {
   report.directory = directory_;
   read_ = [this](const std::string& path, std::uint64_t bytes) {
@@ -152,8 +151,8 @@ void DirectoryScan::lookAtUse() {
   if (!joined.ok()) return;
   if (!joined.value) {
     // Who shares holds it exclusively while it recovers.
-    report.use = text.find("(shared)") == std::string::npos ? DirectoryUse::Exclusive
-                                                            : DirectoryUse::Shared;
+    report.use =
+        text.find("(shared)") == std::string::npos ? DirectoryUse::Exclusive : DirectoryUse::Shared;
   } else {
     const auto alone = presence.value->tryLock(LockKind::Exclusive);
     report.use = alone.ok() && alone.value ? DirectoryUse::Nobody : DirectoryUse::Shared;
@@ -185,8 +184,8 @@ void DirectoryScan::listFiles() {
       const auto file = environment_.files->info(directory_ + "/" + name);
       if (file.ok()) bytesTotal_ += file.value.size;
     }
-    if (const auto torn = name.find(".torn-"); torn != std::string::npos &&
-                                               isDurableFile(name.substr(0, torn))) {
+    if (const auto torn = name.find(".torn-");
+        torn != std::string::npos && isDurableFile(name.substr(0, torn))) {
       report.keptAside.push_back(directory_ + "/" + name);
     }
   }
@@ -287,9 +286,8 @@ DirectoryScan::Found DirectoryScan::frameAt(ScannedFile& file, std::uint64_t seg
   return found;
 }
 
-std::uint64_t DirectoryScan::nextFrame(ScannedFile& file, std::uint64_t segment,
-                                       std::uint64_t from, std::uint64_t limit,
-                                       std::uint64_t sequence,
+std::uint64_t DirectoryScan::nextFrame(ScannedFile& file, std::uint64_t segment, std::uint64_t from,
+                                       std::uint64_t limit, std::uint64_t sequence,
                                        const std::function<bool(const FrameHeader&)>& wanted) {
   const std::string_view magic(reinterpret_cast<const char*>(&frameMagic), sizeof(frameMagic));
   for (std::uint64_t at = padded(from); at + sizeof(FrameHeader) <= limit;) {
@@ -498,7 +496,7 @@ void DirectoryScan::readActive(std::uint64_t number) {
   }
   std::uint64_t sequence = active.end.lastSequence;
   bool lookedAgain = false;
-  SegmentIndex behind;  // what whole frames behind damage hold
+  SegmentIndex behind;             // what whole frames behind damage hold
   std::vector<std::size_t> first;  // of report.damages: what the cut is blamed on
   Catalog listing = catalog;       // with what lies behind damage, as far as it can be read
   while (at < file->size()) {
@@ -561,12 +559,12 @@ void DirectoryScan::readActive(std::uint64_t number) {
     const std::uint64_t nextSequence = following.frame.header.sequence;
     if (badSections.empty()) {
       first.push_back(report.damages.size());
-      damaged(DamageKind::Frame, file->path(), at, next - at, expected,
-              fmt::format("{}: the frame at offset {} (sequence {}{}) is damaged{}", file->path(),
-                          at, expected,
-                          nextSequence > expected + 1 ? fmt::format(" to {}", nextSequence - 1)
-                                                      : std::string{},
-                          file->errorText()))
+      damaged(
+          DamageKind::Frame, file->path(), at, next - at, expected,
+          fmt::format(
+              "{}: the frame at offset {} (sequence {}{}) is damaged{}", file->path(), at, expected,
+              nextSequence > expected + 1 ? fmt::format(" to {}", nextSequence - 1) : std::string{},
+              file->errorText()))
           .refusesDirectory = true;
     }
     for (const std::uint64_t section : badSections) {
@@ -604,10 +602,10 @@ void DirectoryScan::judgeTail(ScannedFile& file, std::uint64_t at, std::uint64_t
     // A footer is written once the next segment is there, and on disk.
     const std::string missing = path(active.end.number + 1, FileKind::Segment);
     const auto now = environment_.files->list(directory_);
-    sealedMeanwhile_ = now.ok() && std::any_of(now.value.begin(), now.value.end(),
-                                               [&](const std::string& name) {
-      return fileNumber(name, FileKind::Segment).value_or(0) > active.end.number;
-    });
+    sealedMeanwhile_ =
+        now.ok() && std::any_of(now.value.begin(), now.value.end(), [&](const std::string& name) {
+          return fileNumber(name, FileKind::Segment).value_or(0) > active.end.number;
+        });
     damaged(DamageKind::MissingFile, missing, 0, 0, sequence,
             fmt::format("{}: is missing: {} was sealed, so a later segment was there. What it held "
                         "is lost, from frame {} on",
@@ -762,12 +760,10 @@ void DirectoryScan::walkSegment(SealedScan& scan, ScannedFile& file, SegmentInde
     const FrameHeader& header = found.frame.header;
     const bool first = at == sizeof(FileHeader);
     if (!found.valid || header.sequence != sequence + 1 ||
-        (chain && header.previousChecksum != *chain) ||
-        first != (header.kind == FrameKind::Base)) {
-      const std::uint64_t next = nextFrame(file, listed.number, at + 8, limit, sequence + 1,
-                                           [&](const FrameHeader& later) {
-                                             return later.sequence <= listed.lastSequence;
-                                           });
+        (chain && header.previousChecksum != *chain) || first != (header.kind == FrameKind::Base)) {
+      const std::uint64_t next = nextFrame(
+          file, listed.number, at + 8, limit, sequence + 1,
+          [&](const FrameHeader& later) { return later.sequence <= listed.lastSequence; });
       const Found following = frameAt(file, listed.number, next, limit);
       const std::uint64_t nextSequence =
           following.valid ? following.frame.header.sequence : listed.lastSequence + 1;
@@ -864,10 +860,10 @@ void DirectoryScan::readFooter(SealedScan& scan, ScannedFile& file, const Segmen
     for (std::size_t i = 0; i < scan.index.refs().size(); ++i) {
       if (same(scan.index.refs()[i], ref)) scan.bad[i] = true;
     }
-    Damage& damage = damaged(
-        DamageKind::Section, file.path(), ref.offset, ref.length, ref.sequence,
-        fmt::format("{}: the section at offset {} ({} bytes, frame {}) is damaged", file.path(),
-                    ref.offset, ref.length, ref.sequence));
+    Damage& damage =
+        damaged(DamageKind::Section, file.path(), ref.offset, ref.length, ref.sequence,
+                fmt::format("{}: the section at offset {} ({} bytes, frame {}) is damaged",
+                            file.path(), ref.offset, ref.length, ref.sequence));
     addDependents(walked, bad, damage);
   }
 }
@@ -884,8 +880,7 @@ void DirectoryScan::checkRefs(const SegmentIndex& index, std::vector<bool>& bad,
     const auto all = [&, list = &refs](Damage& damage) {
       for (const std::size_t ref : *list) addDependents(index, ref, damage);
     };
-    const auto file =
-        blob == 0 ? open(number, kind) : openListed(blob, FileKind::Blob, {}, all);
+    const auto file = blob == 0 ? open(number, kind) : openListed(blob, FileKind::Blob, {}, all);
     if (blob != 0) seen_.insert(blob);
     for (const std::size_t i : refs) {
       const SectionRef& ref = index.refs()[i];
@@ -915,15 +910,14 @@ void DirectoryScan::readSnapshot(std::uint32_t store, const StoreEntry& entry) {
       if (scan.report.damages.size() > before) scan.badSnapshots.insert(store);
     }
   } mark{*this, store, before};
-  const auto file = openListed(snapshot.file, FileKind::Snapshot, {snapshot.bytes, true, store},
-                               needed);
+  const auto file =
+      openListed(snapshot.file, FileKind::Snapshot, {snapshot.bytes, true, store}, needed);
   if (!file) return;
   if (file->size() != snapshot.bytes) return;
   if (snapshot.covers > active.end.lastSequence && !active.cut) {
-    Damage& damage = damaged(
-        DamageKind::File, file->path(), 0, 0, snapshot.covers,
-        fmt::format("{}: reaches frame {}, but the journal ends at frame {}", file->path(),
-                    snapshot.covers, active.end.lastSequence));
+    Damage& damage = damaged(DamageKind::File, file->path(), 0, 0, snapshot.covers,
+                             fmt::format("{}: reaches frame {}, but the journal ends at frame {}",
+                                         file->path(), snapshot.covers, active.end.lastSequence));
     damage.refusesDirectory = true;
     needed(damage);
   }

@@ -26,10 +26,10 @@ namespace penstock::state {
 
 namespace {
 
-constexpr std::uint64_t writebackStep = 4U << 20;  // DESIGN: dirty pages never pile up
-constexpr std::uint64_t allocateStep = 1U << 20;   // arbitrary; doubles up to a segment
+constexpr std::uint64_t writebackStep = 4U << 20;   // DESIGN: dirty pages never pile up
+constexpr std::uint64_t allocateStep = 1U << 20;    // arbitrary; doubles up to a segment
 constexpr std::uint64_t reservedBytes = 64U << 10;  // so that cleaning works on a full disk
-constexpr std::int64_t markIdleUs = 100'000;       // R4: the window in which rot looks torn
+constexpr std::int64_t markIdleUs = 100'000;        // R4: the window in which rot looks torn
 
 void raiseTo(std::atomic<std::uint64_t>& value, std::uint64_t to) noexcept {
   std::uint64_t now = value.load();
@@ -210,7 +210,7 @@ void JournalCore::slowDown() {
   if (unpaid == 0 || !cleanThread_.joinable()) return;
   const auto behind = [&] { return storeBytes_ - cleanedUpTo_; };
   if (behind() <= 2 * options_.segmentBytes) return;
-  constexpr std::uint64_t slowedRate = 8;  // bytes in a microsecond; arbitrary, and never zero
+  constexpr std::uint64_t slowedRate = 8;    // bytes in a microsecond; arbitrary, and never zero
   constexpr std::uint64_t waitMinUs = 1000;  // what a wait costs
   constexpr std::uint64_t waitMaxUs = 1'000'000;
   if (unpaid < waitMinUs * slowedRate) {
@@ -223,8 +223,7 @@ void JournalCore::slowDown() {
     cleaned_.wait_for(guard, std::chrono::microseconds(std::min(unpaid / slowedRate, waitMaxUs)),
                       [&] { return stopping_ || behind() <= 2 * options_.segmentBytes; });
   }
-  counters_.slowedMicros +=
-      static_cast<std::uint64_t>(environment_.clock->monotonicUs() - began);
+  counters_.slowedMicros += static_cast<std::uint64_t>(environment_.clock->monotonicUs() - began);
 }
 
 /// 0: it is small enough to be written with its frame.
@@ -430,9 +429,8 @@ void JournalCore::reserve(std::uint64_t bytes, Space space) {
   // Everybody but the cleaner leaves it room for the frames that let files go.
   const std::uint64_t needed = tail_.end + bytes + (space == Space::Reserved ? 0 : reservedBytes);
   if (needed <= tail_.allocated) return;
-  const std::uint64_t wanted =
-      std::max(needed + allocateStep,
-               std::min(2 * tail_.allocated, options_.segmentBytes + allocateStep));
+  const std::uint64_t wanted = std::max(
+      needed + allocateStep, std::min(2 * tail_.allocated, options_.segmentBytes + allocateStep));
   std::uint64_t got = wanted;
   auto status = tail_.file->allocate(wanted);
   if (isDiskFull(status.error)) status = tail_.file->allocate(got = needed);
@@ -1132,8 +1130,8 @@ void JournalCore::waitFor(const std::atomic<std::uint64_t>& reached, std::uint64
   checkUsable();
   // Clocks count in 64 bits of nanoseconds: "for ever" must not wrap round.
   constexpr std::chrono::milliseconds longest = std::chrono::hours(24 * 365);
-  const auto deadline = std::chrono::steady_clock::now() +
-                        std::clamp(timeout, std::chrono::milliseconds(0), longest);
+  const auto deadline =
+      std::chrono::steady_clock::now() + std::clamp(timeout, std::chrono::milliseconds(0), longest);
   const std::uint32_t interruptsBefore = interrupts_.load();
   JournalPage& shared = page();
   while (reached.load() <= seen && interrupts_.load() == interruptsBefore) {

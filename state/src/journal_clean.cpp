@@ -194,9 +194,8 @@ bool JournalCore::activeIsOld() const {
     const std::int64_t age = item.second.retention.maxAgeMs;
     // Records may come with any age; ten small segments in that time are enough.
     if (sections == nullptr || age < 0 || writtenMs < age / 10) return false;
-    return std::all_of(sections->begin(), sections->end(), [&](std::uint32_t at) {
-      return active_.refs()[at].maxTimeMs < now - age;
-    });
+    return std::all_of(sections->begin(), sections->end(),
+                       [&](std::uint32_t at) { return active_.refs()[at].maxTimeMs < now - age; });
   });
 }
 
@@ -394,11 +393,11 @@ std::uint64_t JournalCore::rewriteThin(const SealedFile& file) {
     if (ref.blob != 0) allBytes += ref.length;
   }
   if (liveBytes * 2 > allBytes) return 0;
-  const bool known =
-      std::all_of(file.stores.begin(), file.stores.end(),
-                  [&](std::uint32_t id) { return index->stores().contains(id); }) &&
-      std::all_of(file.logs.begin(), file.logs.end(),
-                  [&](const LogRange& range) { return index->logs().contains(range.log); });
+  const bool known = std::all_of(file.stores.begin(), file.stores.end(),
+                                 [&](std::uint32_t id) { return index->stores().contains(id); }) &&
+                     std::all_of(file.logs.begin(), file.logs.end(), [&](const LogRange& range) {
+                       return index->logs().contains(range.log);
+                     });
   if (!known) return 0;  // an index that lacks what the catalog lists decides on nothing
 
   SealedFile archive;

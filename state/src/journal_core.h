@@ -202,8 +202,7 @@ class JournalCore {
   void setTornAside(const std::string& path, std::string_view tail, std::uint64_t sequence);
 
   // journal_append.cpp
-  CommitResult appendLocked(Commit::Content& content, std::uint64_t blob,
-                            Space space = Space::Any);
+  CommitResult appendLocked(Commit::Content& content, std::uint64_t blob, Space space = Space::Any);
   CommitResult appendCatalog(const std::string& changes, Space space = Space::Any);
   void finishCommit(std::uint64_t sequence, Durability durability);
   std::uint64_t writeBlob(const Commit::Content& content);
@@ -308,7 +307,7 @@ class JournalCore {
   std::shared_ptr<SharedPage> page_;
   bool opened_ = false;
   std::exception_ptr failedWithoutMemory_;  // made while there was some; constant once opened
-  std::vector<std::string> warnings_;  // constant once opened
+  std::vector<std::string> warnings_;       // constant once opened
 
   std::mutex appendMutex_;
   Tail tail_;
@@ -368,7 +367,7 @@ class JournalCore {
   std::condition_variable queueWake_;
   std::condition_variable queueMoved_;
   std::deque<Pending> queue_;
-  std::deque<Pending> taken_;  // from the queue, by the one who runs it
+  std::deque<Pending> taken_;    // from the queue, by the one who runs it
   std::uint64_t queued_ = 0;     // commits ever put into the queue
   std::uint64_t appended_ = 0;   // of them, written
   std::uint64_t completed_ = 0;  // of them, told how it ended
@@ -379,10 +378,10 @@ class JournalCore {
   std::thread thread_;
   std::thread cleanThread_;
   std::condition_variable cleanWake_;
-  std::condition_variable cleaned_;             // with queueMutex_: cleanedUpTo_ moved
-  std::atomic<std::uint64_t> storeBytes_{0};    // of changes written
-  std::atomic<std::uint64_t> cleanedUpTo_{0};   // storeBytes_ when the last cleaning began
-  std::atomic<std::uint64_t> unpaidBytes_{0};   // of changes that nobody was slowed for
+  std::condition_variable cleaned_;            // with queueMutex_: cleanedUpTo_ moved
+  std::atomic<std::uint64_t> storeBytes_{0};   // of changes written
+  std::atomic<std::uint64_t> cleanedUpTo_{0};  // storeBytes_ when the last cleaning began
+  std::atomic<std::uint64_t> unpaidBytes_{0};  // of changes that nobody was slowed for
 
   std::atomic<std::uint64_t> unsyncedBytes_{0};
   std::atomic<std::int64_t> lastFrameUs_{0};

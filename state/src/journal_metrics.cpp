@@ -42,8 +42,8 @@ std::string toPrometheus(const JournalMetrics& metrics, std::string_view labels)
     family(name, "counter", help);
     fmt::format_to(out, "penstock_state_{}{{{}}} {}\n", name, labels, value);
   };
-  const auto histogram = [&](std::string_view name, std::string_view help,
-                             const Histogram& values, double unit) {
+  const auto histogram = [&](std::string_view name, std::string_view help, const Histogram& values,
+                             double unit) {
     family(name, "histogram", help);
     std::uint64_t upTo = 0;
     for (std::size_t i = 0; i < Histogram::bucketCount; ++i) {
@@ -64,16 +64,14 @@ std::string toPrometheus(const JournalMetrics& metrics, std::string_view labels)
   histogram("sync_seconds", "Time of a sync of the journal.", metrics.syncMicros, 1e-6);
   counter("rollovers_total", "Segments begun because one was full.", metrics.rollovers);
   counter("snapshots_total", "Snapshots of stores.", metrics.snapshots);
-  counter("rewrites_total", "Segments replaced by what is still wanted of them.",
-          metrics.rewrites);
+  counter("rewrites_total", "Segments replaced by what is still wanted of them.", metrics.rewrites);
   counter("cleaned_bytes_total", "Bytes of files that cleaning removed.", metrics.cleanedBytes);
   counter("clean_failures_total", "Cleanings that left something out.", metrics.cleanFailures);
   counter("slowed_microseconds_total", "Time that writers waited because cleaning was behind.",
           metrics.slowedMicros);
   counter("scrubbed_bytes_total", "Bytes of snapshots verified in the background.",
           metrics.scrubbedBytes);
-  counter("damaged_blocks_total", "Damaged blocks of snapshots found so.",
-          metrics.damagedBlocks);
+  counter("damaged_blocks_total", "Damaged blocks of snapshots found so.", metrics.damagedBlocks);
   counter("torn_tails_total", "Torn tails cut off and kept aside.", metrics.tornTails);
   counter("torn_bytes_total", "Bytes of torn tails.", metrics.tornBytes);
   return text;

@@ -14,8 +14,8 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <condition_variable>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <limits>
@@ -79,9 +79,8 @@ JournalCore::JournalCore(std::string directory, const JournalOptions& options,
     : directory_(std::move(directory)), options_(options), environment_(environment) {
   const auto check = [&](const char* name, auto value, auto least, auto most, const char* unit) {
     if (value >= least && value <= most) return;
-    throw ConfigurationError(
-        fmt::format("{}: {} is {} {}; it may be {} to {}", directory_, name, value, unit, least,
-                    most));
+    throw ConfigurationError(fmt::format("{}: {} is {} {}; it may be {} to {}", directory_, name,
+                                         value, unit, least, most));
   };
   constexpr std::uint64_t bytesMin = 4096;  // of a segment: room for its base frame
   constexpr std::uint64_t bytesMax = std::uint64_t{1} << 36;
@@ -147,10 +146,10 @@ void JournalCore::writePresence(const char* mode) {
 }
 
 void JournalCore::open() {
-  failedWithoutMemory_ = std::make_exception_ptr(
-      JournalFailed(directory_ +
-                    ": failed earlier, and there is no memory to say why; nothing more is "
-                    "accepted. Close every handle and open again"));
+  failedWithoutMemory_ =
+      std::make_exception_ptr(JournalFailed(
+          directory_ + ": failed earlier, and there is no memory to say why; nothing more is "
+                       "accepted. Close every handle and open again"));
   const auto info = files().info(directory_);
   throwUnlessOk(info, "looking at the state directory", directory_);
   if (!info.value.networkKind.empty() && !options_.allowNetworkFileSystem) {
@@ -513,11 +512,9 @@ bool JournalCore::takeFramesFrom(std::string_view content, const std::string& na
       tail_.end += 8;
       continue;
     }
-    const bool next =
-        valid && frame.header.sequence == tail_.sequence + 1 &&
-        (first || frame.header.previousChecksum == tail_.lastChecksum);
-    const bool anyOrder =
-        planted(Planted::OrderNotChecked) || planted(Planted::BadFrameSkipped);
+    const bool next = valid && frame.header.sequence == tail_.sequence + 1 &&
+                      (first || frame.header.previousChecksum == tail_.lastChecksum);
+    const bool anyOrder = planted(Planted::OrderNotChecked) || planted(Planted::BadFrameSkipped);
     if (!valid || (!next && !anyOrder)) break;
     bodies.clear();
     std::uint64_t at = frame.bodyOffset;
@@ -756,8 +753,8 @@ void JournalCore::enterSegment(std::uint64_t number, std::shared_ptr<File> file)
 }
 
 SealedFile JournalCore::describeActive() const {
-  return describeSegment(active_, {tail_.segment, activeFirst_, tail_.sequence, tail_.end,
-                                   tail_.lastChecksum});
+  return describeSegment(
+      active_, {tail_.segment, activeFirst_, tail_.sequence, tail_.end, tail_.lastChecksum});
 }
 
 void JournalCore::startThread() {

@@ -199,9 +199,8 @@ void LocalFileStorage::write(Batch& batch) {
 }
 
 LocalFileStorage LocalFileStorage::subStorage(std::string_view name) const {
-  return LocalFileStorage(
-      Space::open(space_->journal, space_->options, space_->clock,
-                  space_->nameAt(pathBelow({}, name))));
+  return LocalFileStorage(Space::open(space_->journal, space_->options, space_->clock,
+                                      space_->nameAt(pathBelow({}, name))));
 }
 
 StorageSnapshot LocalFileStorage::snapshot() const {

@@ -70,7 +70,7 @@ struct JournalOptions {
                                                    // one, and at least half of its size
   std::uint64_t blobBytes = 8ULL << 20;  // a commit from here on is written, and synced, as a
                                          // file of its own before others are held up
-  std::uint64_t unsyncedBytesMax = 64ULL << 20;    // appenders wait for a sync beyond this
+  std::uint64_t unsyncedBytesMax = 64ULL << 20;  // appenders wait for a sync beyond this
 };
 
 /// A store as listed.
