@@ -17,6 +17,10 @@ if(NOT TARGET PkgConfig::penstock_zstd)
   pkg_check_modules(penstock_zstd REQUIRED QUIET IMPORTED_TARGET GLOBAL libzstd)
 endif()
 
+if(PENSTOCK_ROCKSDB)
+  find_dependency(RocksDB)
+endif()
+
 if(NOT PENSTOCK_SDK)
   return()
 endif()

@@ -11,6 +11,7 @@
 //   values     sets and gets of 1 KiB and 64 KiB
 //   reopen     after a kill -9, with files in the page cache and not
 //   size       bytes on disk and in memory for each key
+//   churn      the most that a directory takes while everything in it is overwritten
 //
 // All systems do the same operations on the same keys in one run, in turns where there are rounds.
 // What was counted is checked. Figures are medians over the rounds, spread is (max - min) / median;
@@ -25,6 +26,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -41,6 +43,8 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <penstock/state/inspect.h>
+#include <penstock/state/journal.h>
 
 #include "state/peers.h"
 
@@ -153,6 +157,7 @@ class Bench {
   void values();
   void reopen();
   void size();
+  void churn();
 
  private:
   struct System {
@@ -599,6 +604,55 @@ void Bench::size() {
   fs::remove_all(root_);
 }
 
+void Bench::churn() {
+  constexpr std::int64_t kRetained = 32 << 20;
+  constexpr std::size_t kMinCommits = 1000;
+  fs::remove_all(root_);
+  const auto journal = state::Journal::open(root_);
+  const state::StoreId store = journal->declareStore("churned");
+  const state::LogId log = journal->declareLog("topic", {.maxBytes = kRetained});
+  const auto content = journal->store(store);
+  std::atomic<std::uint64_t> most{0};
+  std::jthread watching([&](const std::stop_token& stop) {
+    for (; !stop.stop_requested(); std::this_thread::sleep_for(std::chrono::milliseconds(20))) {
+      most = std::max(most.load(), diskBytes(root_));
+    }
+  });
+  const std::size_t commits = std::max(kMinCommits, 5 * sizes_.operations / sizes_.batch);
+  state::Commit commit;
+  const double seconds = secondsOf([&] {
+    for (std::size_t i = 0; i < commits; ++i) {
+      for (std::size_t j = 0; j < sizes_.batch; ++j) {
+        commit.put(store, keys_[random_() % keys_.size()], value_);
+      }
+      for (std::size_t j = 0; j < sizes_.batch / 10; ++j) {
+        commit.recordBuffer(log) += value_;
+        commit.recordAdded(log, 0);
+      }
+      journal->commit(commit, state::Durability::Buffered);
+    }
+  });
+  watching.request_stop();
+  watching.join();
+  const state::JournalMetrics metrics = journal->metrics();
+  journal->snapshotStore(store);
+  journal->clean();
+  const auto fresh = static_cast<double>(state::inspectJournal(root_).stores.front().snapshotBytes);
+  constexpr double kMega = 1 << 20;
+  const double bound = 2.5 * fresh + 2.0 * kRetained + 64 * kMega;
+  fmt::print(
+      "\nchurn: {} commits of {} sets and {} records of 100 B over {} keys, {:.0f} sets/s, writers "
+      "slowed for {:.1f} s\n  a fresh snapshot has {:.0f} MiB, the topic keeps {} MiB; the "
+      "directory "
+      "took at most {:.0f} MiB, {:.2f} x of 2.5 x fresh + 2 x kept + 64 MiB\n",
+      commits, sizes_.batch, sizes_.batch / 10, keys_.size(),
+      static_cast<double>(commits * sizes_.batch) / seconds,
+      static_cast<double>(metrics.slowedMicros) / 1e6, fresh / kMega, kRetained >> 20,
+      static_cast<double>(most.load()) / kMega, static_cast<double>(most.load()) / bound);
+  std::fflush(stdout);
+  fs::remove_all(root_);
+}
+
 std::unique_ptr<Peer> peerNamed(const std::string& name) {
   for (NamedPeer& each : allPeers()) {
     if (each.name == name) return std::move(each.peer);
@@ -659,7 +713,7 @@ int run(int argc, char** argv) {
   const std::vector<std::pair<std::string, void (Bench::*)()>> parts{
       {"counters", &Bench::counters}, {"waiting", &Bench::waiting}, {"sharing", &Bench::sharing},
       {"latency", &Bench::latency},   {"ycsb", &Bench::ycsb},       {"values", &Bench::values},
-      {"reopen", &Bench::reopen},     {"size", &Bench::size}};
+      {"reopen", &Bench::reopen},     {"size", &Bench::size},       {"churn", &Bench::churn}};
   std::vector<std::string> names;
   for (const auto& [name, part] : parts) names.push_back(name);
   CLI::App app("LocalFileStorage beside its peers");

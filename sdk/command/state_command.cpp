@@ -178,6 +178,7 @@ void stat(const Arguments& arguments) {
     }
     for (const state::StoreDescription& store : found.stores) {
       json["stores"].push_back({{"name", store.name},
+                                {"engine", state::toString(store.engine)},
                                 {"keys", store.keys ? Json(*store.keys) : Json()},
                                 {"snapshotBytes", store.snapshotBytes},
                                 {"changedBytes", store.changedBytes}});
@@ -202,12 +203,14 @@ void stat(const Arguments& arguments) {
     text += fmt::format("{:<12} {:>6} {:>12}\n", total.kind, total.files, bytesText(total.bytes));
   }
   if (!found.stores.empty()) {
-    text += fmt::format("\n{:<40} {:>12} {:>12} {:>12}\n", "store", "keys", "snapshot", "changes");
+    text += fmt::format("\n{:<40} {:>12} {:>12} {:>12}  {}\n", "store", "keys", "snapshot",
+                        "changes", "engine");
   }
   for (const state::StoreDescription& store : found.stores) {
-    text += fmt::format("{:<40} {:>12} {:>12} {:>12}\n", store.name,
+    text += fmt::format("{:<40} {:>12} {:>12} {:>12}  {}\n", store.name,
                         store.keys ? std::to_string(*store.keys) : "damaged",
-                        bytesText(store.snapshotBytes), bytesText(store.changedBytes));
+                        bytesText(store.snapshotBytes), bytesText(store.changedBytes),
+                        state::toString(store.engine));
   }
   if (!found.logs.empty()) {
     text += fmt::format("\n{:<40} {:>12} {:>12} {:>12}  {}\n", "log", "start", "end", "bytes",

@@ -84,9 +84,30 @@ SealedFile readSealed(ByteReader& in) {
   return file;
 }
 
+// Do not renumber: on disk.
+constexpr std::uint8_t engineFile = 0;
+constexpr std::uint8_t engineRocksDb = 2;
+
+void putEngine(std::string& out, Engine engine) {
+  out.push_back(static_cast<char>(engine == Engine::RocksDb ? engineRocksDb : engineFile));
+}
+
+/// False when it is none that this version knows.
+bool readEngine(ByteReader& in, Engine& engine) {
+  const auto number = in.fixed<std::uint8_t>();
+  engine = number == engineRocksDb ? Engine::RocksDb : Engine::File;
+  return number == engineRocksDb || number == engineFile;
+}
+
 void putOp(std::string& out, CatalogOp op) { out.push_back(static_cast<char>(op)); }
 
 }  // namespace
+
+bool Catalog::hasEngines() const {
+  return std::any_of(stores.begin(), stores.end(), [](const auto& item) {
+    return item.second.engine != Engine::File || item.second.snapshot.kind != FileKind::Snapshot;
+  });
+}
 
 std::optional<std::uint32_t> Catalog::storeByName(std::string_view name) const {
   for (const auto& [id, entry] : stores) {
@@ -137,6 +158,11 @@ void Catalog::encode(std::string& out) const {
   }
   putVarint(out, sealed.size());
   for (const SealedFile& file : sealed) putSealed(out, file);
+  if (!hasEngines()) return;
+  for (const auto& [id, entry] : stores) {
+    putEngine(out, entry.engine);
+    out.push_back(entry.snapshot.kind == FileKind::Database ? 1 : 0);
+  }
 }
 
 bool Catalog::decode(std::string_view bytes) {
@@ -174,6 +200,12 @@ bool Catalog::decode(std::string_view bytes) {
     epochs.push_back({id, in.varint()});
   }
   for (auto n = in.varint(); n > 0 && in.ok(); --n) sealed.push_back(readSealed(in));
+  if (in.ok() && !in.atEnd()) {
+    for (auto& [id, entry] : stores) {
+      if (!readEngine(in, entry.engine)) return false;
+      if (in.fixed<std::uint8_t>() != 0) entry.snapshot.kind = FileKind::Database;
+    }
+  }
   return in.ok() && in.atEnd();
 }
 
@@ -242,6 +274,24 @@ bool Catalog::apply(std::string_view changes, std::uint64_t sequence) {
         }
         break;
       }
+      case CatalogOp::SetEngine: {
+        const auto at = stores.find(static_cast<std::uint32_t>(in.varint()));
+        Engine engine = Engine::File;
+        if (!readEngine(in, engine)) return false;
+        if (at != stores.end()) at->second.engine = engine;
+        break;
+      }
+      case CatalogOp::InstallDatabase: {
+        const auto at = stores.find(static_cast<std::uint32_t>(in.varint()));
+        SnapshotEntry entry;
+        entry.file = in.fixed<std::uint64_t>();
+        entry.covers = in.varint();
+        entry.kind = FileKind::Database;
+        if (at != stores.end() && entry.covers > at->second.snapshot.covers) {
+          at->second.snapshot = entry;
+        }
+        break;
+      }
       case CatalogOp::RemoveFiles:
         for (auto n = in.varint(); n > 0 && in.ok(); --n) {
           const auto number = in.fixed<std::uint64_t>();
@@ -286,6 +336,12 @@ void Catalog::declareStore(std::string& out, std::uint32_t id, std::string_view 
   putText(out, name);
 }
 
+void Catalog::setEngine(std::string& out, std::uint32_t id, Engine engine) {
+  putOp(out, CatalogOp::SetEngine);
+  putVarint(out, id);
+  putEngine(out, engine);
+}
+
 void Catalog::removeStore(std::string& out, std::uint32_t id) {
   putOp(out, CatalogOp::RemoveStore);
   putVarint(out, id);
@@ -328,6 +384,13 @@ void Catalog::newEpoch(std::string& out, std::uint64_t id) {
 }
 
 void Catalog::installSnapshot(std::string& out, std::uint32_t store, const SnapshotEntry& entry) {
+  if (entry.kind == FileKind::Database) {
+    putOp(out, CatalogOp::InstallDatabase);
+    putVarint(out, store);
+    putFixed(out, entry.file);
+    putVarint(out, entry.covers);
+    return;
+  }
   putOp(out, CatalogOp::InstallSnapshot);
   putVarint(out, store);
   putSnapshot(out, entry);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/state/engine.h>
 #include <penstock/state/journal.h>
 #include <cstdint>
 #include <map>
@@ -8,6 +9,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "frame.h"
 
 namespace penstock::state {
 
@@ -19,16 +22,19 @@ namespace penstock::state {
 /// 2. A file is deleted only after the frame that takes it off the list is on disk.
 /// 3. Ids and claims' incarnations only grow.
 
+/// The base of a store: a snapshot file or a database.
 struct SnapshotEntry {
   std::uint64_t file = 0;    // number; 0: none
   std::uint64_t covers = 0;  // sequence up to which it holds every change
-  std::uint64_t bytes = 0;   // size of the file
-  std::uint64_t hash = 0;    // of its footer, which covers index and blocks
+  std::uint64_t bytes = 0;   // size of the file; 0 of a database
+  std::uint64_t hash = 0;    // of its footer, which covers index and blocks; 0 of a database
+  FileKind kind = FileKind::Snapshot;
 };
 
 struct StoreEntry {
   std::string name;
   SnapshotEntry snapshot;
+  Engine engine = Engine::File;  // how its next snapshot is kept
 };
 
 /// In epoch `epoch` (index into Catalog::epochs) the log began at `start`.
@@ -85,6 +91,8 @@ enum class CatalogOp : std::uint8_t {
   InstallSnapshot = 9,
   RemoveFiles = 10,     // sealed files that nobody needs any more
   InstallArchive = 11,  // in the place of sealed files
+  SetEngine = 12,
+  InstallDatabase = 13,  // in the place of a snapshot
 };
 
 class Catalog {
@@ -98,6 +106,8 @@ class Catalog {
   std::uint64_t firstEpochIndex = 0;  // index of epochs.front(); older ones are forgotten
   std::vector<SealedFile> sealed;     // ascending by sequence
 
+  /// Whether a reader has to know of engines.
+  [[nodiscard]] bool hasEngines() const;
   [[nodiscard]] std::optional<std::uint32_t> storeByName(std::string_view name) const;
   [[nodiscard]] std::optional<std::uint32_t> logByName(std::string_view name) const;
   [[nodiscard]] std::uint64_t epoch() const { return epochs.empty() ? 0 : epochs.back().id; }
@@ -110,6 +120,7 @@ class Catalog {
   [[nodiscard]] bool apply(std::string_view changes, std::uint64_t sequence);
 
   static void declareStore(std::string& out, std::uint32_t id, std::string_view name);
+  static void setEngine(std::string& out, std::uint32_t id, Engine engine);
   static void removeStore(std::string& out, std::uint32_t id);
   static void declareLog(std::string& out, std::uint32_t id, std::string_view name,
                          const LogRetention& retention);

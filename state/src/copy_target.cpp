@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "copy_target.h"
 
+#include "database.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -21,9 +23,8 @@ CopyTarget::CopyTarget(std::string directory, const Environment& environment,
   throwUnlessOk(names, "listing", directory_);
   if (!names.value.empty()) {
     const bool unfinished =
-        std::any_of(names.value.begin(), names.value.end(), [](const std::string& name) {
-          return name.ends_with(temporarySuffix);
-        });
+        std::any_of(names.value.begin(), names.value.end(),
+                    [](const std::string& name) { return name.ends_with(temporarySuffix); });
     throw ConfigurationError(
         directory_ + (unfinished ? ": holds a copy that was interrupted (files that end in .tmp); "
                                    "remove it, or choose another directory"
@@ -118,6 +119,7 @@ void CopyTarget::abandon() noexcept {
       (void)environment_.files->remove(path(name));
       (void)environment_.files->remove(path(name) + std::string(temporarySuffix));
     }
+    for (const std::string& name : directories_) database::remove(path(name));
     (void)environment_.files->remove(path("JOURNAL"));
   } catch (const std::bad_alloc&) {  // what is left is no journal that anybody opens
   }

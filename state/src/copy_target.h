@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "frame.h"
 
@@ -38,6 +39,8 @@ class CopyTarget {
   std::unique_ptr<File> create(const std::string& name);
   void written(const std::string& name, File& file);
   void drop(const std::string& name);
+  /// A directory in it that the caller writes, and has synced before `publish`.
+  void addDirectory(const std::string& name) { directories_.push_back(name); }
   [[nodiscard]] bool holds(const std::string& name) const { return files_.contains(name); }
   [[nodiscard]] const std::map<std::string, std::uint64_t>& files() const { return files_; }
 
@@ -51,6 +54,7 @@ class CopyTarget {
   const std::string directory_;
   const Environment environment_;
   std::map<std::string, std::uint64_t> files_;  // with their bytes, once they are written
+  std::vector<std::string> directories_;
 };
 
 }  // namespace penstock::state

@@ -20,6 +20,7 @@
 
 #include "bytes.h"
 #include "commit_content.h"
+#include "database.h"
 #include "file_names.h"
 #include "io_errors.h"
 #include "snapshot.h"
@@ -910,6 +911,7 @@ void DirectoryScan::readSnapshot(std::uint32_t store, const StoreEntry& entry) {
       if (scan.report.damages.size() > before) scan.badSnapshots.insert(store);
     }
   } mark{*this, store, before};
+  if (snapshot.kind == FileKind::Database) return readDatabase(store, entry);
   const auto file =
       openListed(snapshot.file, FileKind::Snapshot, {snapshot.bytes, true, store}, needed);
   if (!file) return;
@@ -922,6 +924,38 @@ void DirectoryScan::readSnapshot(std::uint32_t store, const StoreEntry& entry) {
     needed(damage);
   }
   readBlocks(store, entry, *file);
+}
+
+std::shared_ptr<const StoreBase> DirectoryScan::openBase(std::uint32_t store,
+                                                         const SnapshotEntry& entry) const {
+  const std::string name = path(entry.file, entry.kind);
+  if (entry.kind == FileKind::Database) {
+    // Of one that is in use, neither the end read here nor the files are the last ones.
+    const std::uint64_t end =
+        report.use == DirectoryUse::Nobody ? active.end.lastSequence : ~std::uint64_t{0};
+    return database::open(name, {id, entry.file, store}, entry.covers, end, true);
+  }
+  auto file = environment_.files->open(name, OpenMode::Read);
+  throwUnlessOk(file, "opening", name);
+  return std::make_shared<SnapshotReader>(std::move(file.value), name, id, entry.file, store,
+                                          entry.covers, entry.hash);
+}
+
+void DirectoryScan::readDatabase(std::uint32_t store, const StoreEntry& entry) {
+  const std::string name = path(entry.snapshot.file, FileKind::Database);
+  constexpr int attempts = 3;  // while it is in use RocksDB replaces files
+  for (int attempt = 1;; ++attempt) {
+    try {
+      return database::verify(*openBase(store, entry.snapshot));
+    } catch (const Error& error) {
+      if (report.use != DirectoryUse::Nobody) {
+        if (!stillListed(entry.snapshot.file)) return;
+        if (attempt < attempts) continue;
+      }
+      damaged(DamageKind::File, name, 0, 0, 0, error.what()).stores.push_back(entry.name);
+      return;
+    }
+  }
 }
 
 void DirectoryScan::readBlocks(std::uint32_t store, const StoreEntry& entry, ScannedFile& file) {
@@ -996,7 +1030,7 @@ void DirectoryScan::lookForLeftovers() {
   }
   for (const std::uint64_t blob : active.index.blobs()) want(blob, FileKind::Blob);
   for (const auto& [store, entry] : catalog.stores) {
-    if (entry.snapshot.file != 0) want(entry.snapshot.file, FileKind::Snapshot);
+    if (entry.snapshot.file != 0) want(entry.snapshot.file, entry.snapshot.kind);
   }
   for (const std::string& name : names_) {
     const bool unfinished = name.ends_with(temporarySuffix);
@@ -1029,20 +1063,16 @@ AssembledStore DirectoryScan::assemble(std::uint32_t store) {
   const SnapshotEntry& snapshot = entry.snapshot;
   AssembledStore assembled;
   std::uint64_t covers = 0;
-  std::shared_ptr<SnapshotReader> reader;
+  std::shared_ptr<const StoreBase> base;
   bool known = snapshot.file == 0;
   if (snapshot.file != 0 && !badSnapshots.contains(store)) {
-    const std::string name = path(snapshot.file, FileKind::Snapshot);
-    auto file = environment_.files->open(name, OpenMode::Read);
-    if (file.ok()) {
-      try {
-        reader = std::make_shared<SnapshotReader>(std::move(file.value), name, id, snapshot.file,
-                                                  store, snapshot.covers, snapshot.hash);
-        covers = snapshot.covers;
-        known = true;
-      } catch (const Error&) {
-        badSnapshots.insert(store);
-      }
+    try {
+      base = openBase(store, snapshot);
+      covers = snapshot.covers;
+      known = true;
+    } catch (const IoError&) {  // a file that is missing, or cleaned away meanwhile
+    } catch (const Error&) {
+      badSnapshots.insert(store);
     }
   }
   if (!known) {
@@ -1057,7 +1087,7 @@ AssembledStore DirectoryScan::assemble(std::uint32_t store) {
     known = at != declared.end() && at->second >= unbroken;
   }
   const auto fresh = [&] {
-    return std::make_shared<StoreState>(StoreId{store}, entry.name, std::exchange(reader, {}));
+    return std::make_shared<StoreState>(StoreId{store}, entry.name, std::exchange(base, {}));
   };
   if (known) assembled.state = fresh();
   std::shared_ptr<StoreState> ended;  // what was known before a change that is lost

@@ -57,10 +57,10 @@ class ScannedFile {
 /// A file of the catalog's sealed ones, as it was found.
 struct SealedScan {
   SealedFile listed;
-  bool whole = true;    // all of it is as written; a segment's footer apart
-  bool footer = false;  // a segment's is there and right
-  bool indexed = true;  // the engine can find its sections
-  SegmentIndex index;   // the sections that are known
+  bool whole = true;      // all of it is as written; a segment's footer apart
+  bool footer = false;    // a segment's is there and right
+  bool indexed = true;    // the engine can find its sections
+  SegmentIndex index;     // the sections that are known
   std::vector<bool> bad;  // of its refs(): those whose bytes are damaged
   struct Gap {
     std::uint64_t first = 0;
@@ -124,8 +124,8 @@ class DirectoryScan {
   JournalId id;
   Catalog catalog;
   ActiveScan active;
-  std::vector<SealedScan> sealed;          // in order of sequences, as the catalog has them
-  std::set<std::uint32_t> badSnapshots;    // stores whose snapshot is damaged
+  std::vector<SealedScan> sealed;        // in order of sequences, as the catalog has them
+  std::set<std::uint32_t> badSnapshots;  // stores whose snapshot is damaged
   std::map<std::uint32_t, std::uint64_t> declared;  // stores by the frame that declared them
 
  private:
@@ -158,6 +158,9 @@ class DirectoryScan {
   void checkRefs(const SegmentIndex& index, std::vector<bool>& bad, std::uint64_t number,
                  FileKind kind, const std::function<bool(const SectionRef&)>& wanted);
   void readSnapshot(std::uint32_t store, const StoreEntry& entry);
+  void readDatabase(std::uint32_t store, const StoreEntry& entry);
+  [[nodiscard]] std::shared_ptr<const StoreBase> openBase(std::uint32_t store,
+                                                          const SnapshotEntry& entry) const;
   void readBlocks(std::uint32_t store, const StoreEntry& entry, ScannedFile& file);
   void readIdentity();
   void lookForLeftovers();
@@ -165,7 +168,7 @@ class DirectoryScan {
   std::unique_ptr<ScannedFile> open(std::uint64_t number, FileKind kind, int* error = nullptr);
   struct Size {
     std::uint64_t bytes = 0;
-    bool exact = false;  // else: at least
+    bool exact = false;       // else: at least
     std::uint64_t store = 0;  // of a snapshot
   };
   /// Null, and it is reported, when the file is not there or is none of this journal.

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <penstock/state/engine.h>
 #include <penstock/state/file_system.h>
 #include <sys/random.h>
 
 #include <ctime>
 #include <random>
 
+#include "memory_file_system.h"
 #include "posix_file_system.h"
 
 namespace penstock::state {
@@ -42,6 +44,24 @@ const Environment& Environment::real() {
   static const auto* environment =
       new Environment{new PosixFileSystem, new SystemClock, new SystemRandom, true};
   return *environment;
+}
+
+const Environment& Environment::memory() {
+  static const auto* environment =
+      new Environment{new MemoryFileSystem, real().clock, real().random, true};
+  return *environment;
+}
+
+std::string_view toString(Engine engine) noexcept {
+  switch (engine) {
+    case Engine::Memory:
+      return "memory";
+    case Engine::RocksDb:
+      return "rocksdb";
+    case Engine::File:
+      break;
+  }
+  return "file";
 }
 
 }  // namespace penstock::state

@@ -40,6 +40,8 @@ std::string fileName(std::uint64_t number, FileKind kind) {
       return fmt::format("blob-{:016x}.blob", number);
     case FileKind::Archive:
       return fmt::format("archive-{:016x}.arch", number);
+    case FileKind::Database:
+      return fmt::format("database-{:016x}.rocksdb", number);
     case FileKind::Export:
       break;  // in no directory of a journal
   }
@@ -61,6 +63,9 @@ std::optional<std::uint64_t> fileNumber(const std::string& name, FileKind kind) 
     case FileKind::Archive:
       number = numberIn(name, "archive-", ".arch", 16);
       break;
+    case FileKind::Database:
+      number = numberIn(name, "database-", ".rocksdb", 16);
+      break;
     case FileKind::Export:
       break;
   }
@@ -69,7 +74,8 @@ std::optional<std::uint64_t> fileNumber(const std::string& name, FileKind kind) 
 
 bool isDurableFile(const std::string& name) {
   return fileNumber(name, FileKind::Segment) || fileNumber(name, FileKind::Snapshot) ||
-         fileNumber(name, FileKind::Blob) || fileNumber(name, FileKind::Archive);
+         fileNumber(name, FileKind::Blob) || fileNumber(name, FileKind::Archive) ||
+         fileNumber(name, FileKind::Database);
 }
 
 std::string readSmall(File& file) {

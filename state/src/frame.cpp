@@ -27,11 +27,12 @@ std::string JournalId::text() const { return fmt::format("{:016x}{:016x}", high,
 
 FileHeader makeFileHeader(FileKind kind, const JournalId& journal, std::uint64_t number,
                           std::uint64_t storeId, std::int64_t createdMs,
-                          std::uint64_t firstSequence) {
+                          std::uint64_t firstSequence, std::uint64_t incompatibleFeatures) {
   FileHeader header{};
   header.magic = fileMagic;
   header.version = formatVersion;
   header.minimumReader = 1;
+  header.incompatibleFeatures = incompatibleFeatures;
   header.byteOrderMark = byteOrder;
   header.kind = kind;
   header.journalLow = journal.low;
@@ -107,8 +108,7 @@ FrameCheck parseFrame(std::string_view bytes, const FramePlace& place, FrameView
   FrameHeader& header = out.header;
   if (bytes.size() < sizeof(header)) return FrameCheck::Incomplete;
   std::memcpy(&header, bytes.data(), sizeof(header));
-  const bool ours =
-      header.journalLow == place.journal.low || planted(Planted::IdentityNotChecked);
+  const bool ours = header.journalLow == place.journal.low || planted(Planted::IdentityNotChecked);
   if (header.magic != frameMagic || header.segment != place.segment ||
       header.fileOffset != place.fileOffset || !ours || header.sectionCount > sectionCountMax) {
     return FrameCheck::Invalid;

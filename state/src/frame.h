@@ -17,7 +17,9 @@
 namespace penstock::state {
 
 inline constexpr std::uint32_t formatVersion = 1;
-inline constexpr std::uint64_t knownIncompatibleFeatures = 0;
+/// The catalog has stores of another engine than File.
+inline constexpr std::uint64_t featureEngines = 1;
+inline constexpr std::uint64_t knownIncompatibleFeatures = featureEngines;
 
 /// Do not renumber: on disk.
 enum class FileKind : std::uint32_t {
@@ -25,7 +27,8 @@ enum class FileKind : std::uint32_t {
   Snapshot = 2,
   Blob = 3,
   Archive = 4,
-  Export = 5,  // of no journal: see export_file.h
+  Export = 5,    // of no journal: see export_file.h
+  Database = 6,  // a directory of RocksDB's: see database.h
 };
 
 /// 16 random bytes made with the journal. Every file and frame carries it, so that bytes of
@@ -42,7 +45,7 @@ struct FileHeader {
   std::array<char, 8> magic;           // "PENSTOCK": anything else is not ours
   std::uint32_t version;               // of the format it was written with
   std::uint32_t minimumReader;         // oldest version that can read it
-  std::uint64_t incompatibleFeatures;  // an unknown bit: refuse
+  std::uint64_t incompatibleFeatures;  // of a segment: featureEngines; an unknown bit: refuse
   std::uint64_t compatibleFeatures;    // an unknown bit: ignore
   std::uint32_t byteOrderMark;         // 0x01020304 as the writer's machine has it
   FileKind kind;
@@ -126,7 +129,7 @@ inline constexpr std::uint64_t padded(std::uint64_t bytes) noexcept {
 
 FileHeader makeFileHeader(FileKind kind, const JournalId& journal, std::uint64_t number,
                           std::uint64_t storeId, std::int64_t createdMs,
-                          std::uint64_t firstSequence);
+                          std::uint64_t firstSequence, std::uint64_t incompatibleFeatures = 0);
 /// Throws FormatTooNew, or Corruption naming `path`. `bytes` may be shorter than a header.
 FileHeader readFileHeader(std::string_view bytes, const std::string& path, FileKind kind);
 /// The same, and the header must be that of this journal, number and (of a snapshot) store.

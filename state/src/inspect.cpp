@@ -10,12 +10,23 @@ namespace penstock::state {
 
 namespace {
 
+std::uint64_t bytesIn(const std::string& directory, const Environment& environment) {
+  std::uint64_t bytes = 0;
+  const auto names = environment.files->list(directory);
+  for (const std::string& name : names.value) {
+    const auto info = environment.files->info(directory + "/" + name);
+    if (info.ok() && info.value.exists) bytes += info.value.size;
+  }
+  return bytes;
+}
+
 std::vector<FileTotal> totalsOf(const DirectoryScan& scan, const Environment& environment) {
-  constexpr std::array<std::pair<FileKind, const char*>, 4> kinds{
+  constexpr std::array<std::pair<FileKind, const char*>, 5> kinds{
       {{FileKind::Segment, "segments"},
        {FileKind::Snapshot, "snapshots"},
        {FileKind::Blob, "blobs"},
-       {FileKind::Archive, "archives"}}};
+       {FileKind::Archive, "archives"},
+       {FileKind::Database, "databases"}}};
   std::vector<FileTotal> totals;
   for (const auto& [kind, name] : kinds) totals.push_back({name, 0, 0});
   FileTotal torn{"torn tails", 0, 0};
@@ -23,7 +34,7 @@ std::vector<FileTotal> totalsOf(const DirectoryScan& scan, const Environment& en
     const auto info = environment.files->info(path);
     if (!info.ok() || !info.value.exists) return;  // cleaned away meanwhile
     ++total.files;
-    total.bytes += info.value.size;
+    total.bytes += info.value.directory ? bytesIn(path, environment) : info.value.size;
   };
   for (const std::string& name : scan.names()) {
     for (std::size_t i = 0; i < kinds.size(); ++i) {
@@ -59,7 +70,12 @@ JournalDescription inspectJournal(const std::string& directory, const Environmen
   for (const auto& [id, entry] : scan.catalog.stores) {
     StoreDescription store;
     store.name = entry.name;
+    store.engine = entry.engine;
     store.snapshotBytes = entry.snapshot.bytes;
+    if (entry.snapshot.kind == FileKind::Database) {
+      store.snapshotBytes =
+          bytesIn(scan.path(entry.snapshot.file, FileKind::Database), environment);
+    }
     const AssembledStore assembled = scan.assemble(id);
     if (assembled.whole && assembled.state) {
       try {

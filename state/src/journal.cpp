@@ -13,8 +13,8 @@
 #include <limits>
 #include <map>
 #include <mutex>
-#include <set>
 #include <new>
+#include <set>
 #include <tuple>
 
 #include "append_lock.h"
@@ -155,8 +155,8 @@ class StoreView final : public Store, public std::enable_shared_from_this<StoreV
       : core_(std::move(core)), id_(state.id()), name_(state.name()), image_(std::move(image)) {}
 
   static StoreCursor cursorOf(StoreImage image, std::string_view from) {
-    auto impl = std::make_unique<StoreCursor::Impl>(
-        StoreCursor::Impl{ImageCursor(std::move(image), from)});
+    auto impl =
+        std::make_unique<StoreCursor::Impl>(StoreCursor::Impl{ImageCursor(std::move(image), from)});
     return StoreCursor(std::move(impl));
   }
 
@@ -167,13 +167,14 @@ class StoreView final : public Store, public std::enable_shared_from_this<StoreV
   }
   bool getFirst(std::string_view key, std::size_t bytesMax, std::string& value) const override {
     std::string_view found;
-    if (image_.find(key, found) != PackedMap::Found::Value) return false;
+    if (image_.find(key, hash64(key), value, found) != PackedMap::Found::Value) return false;
     value.assign(found.substr(0, bytesMax));
     return true;
   }
   [[nodiscard]] bool contains(std::string_view key) const override {
     std::string_view found;
-    return image_.find(key, found) == PackedMap::Found::Value;
+    std::string scratch;
+    return image_.find(key, hash64(key), scratch, found) == PackedMap::Found::Value;
   }
   [[nodiscard]] std::uint64_t size() const override {
     const std::lock_guard lock(mutex_);
@@ -294,9 +295,12 @@ const std::string& Journal::directory() const noexcept { return core_->directory
 const std::string& Journal::id() const noexcept { return core_->idText(); }
 Sharing Journal::sharing() const noexcept { return core_->options().sharing; }
 
-StoreId Journal::declareStore(std::string_view name) {
-  if (const auto found = findStore(name)) return *found;
-  (void)core_->changeCatalog([&] { return core_->declareStoreChange(name); }, Durability::Buffered);
+StoreId Journal::declareStore(std::string_view name, std::optional<Engine> engine) {
+  if (!engine) {
+    if (const auto found = findStore(name)) return *found;
+  }
+  (void)core_->changeCatalog([&] { return core_->declareStoreChange(name, engine); },
+                             Durability::Buffered);
   return findStore(name).value();
 }
 

@@ -200,6 +200,39 @@ CommitResult JournalCore::appendCatalog(const std::string& changes, Space space)
 
 void JournalCore::throttle() {
   if (unsyncedBytes_.load() > options_.unsyncedBytesMax) syncTo(written());
+  if (MemoryBudget::process().exceeded() && cleanThread_.joinable()) {
+    std::unique_lock guard(queueMutex_);
+    const std::uint64_t helped = cleanRounds_ + 2;  // one that begins now is over
+    cleanWake_.notify_one();
+    cleaned_.wait_for(guard, std::chrono::seconds(60), [&] {
+      return stopping_ || !MemoryBudget::process().exceeded() || cleanRounds_ >= helped;
+    });
+  }
+}
+
+/// Refuses what is too large, or needs memory that is not there.
+void JournalCore::admit(const Commit::Content& content) {
+  if (content.bytes() > options_.commitBytesMax) {
+    throw InvalidArgument(
+        fmt::format("{}: a commit of {} bytes, and one may have {}; nothing was written. Cut it "
+                    "into several (JournalOptions::commitBytesMax)",
+                    directory_, content.bytes(), options_.commitBytesMax));
+  }
+  const MemoryBudget& budget = MemoryBudget::process();
+  if (!budget.exceeded()) return;
+  const std::shared_lock lock(indexMutex_);
+  for (std::size_t i = 0; i < content.used; ++i) {
+    const auto& section = content.sections[i];
+    if (section.kind != SectionKind::Store) continue;
+    const auto store = stores_.find(section.id);
+    if (store == stores_.end()) continue;
+    throw MemoryExceeded(fmt::format(
+        "{}: the stores of this process hold {} bytes in memory, and may hold {}; nothing was "
+        "written to store '{}' ({} bytes). Raise the limit (setStoreMemoryLimit), or keep large "
+        "stores with Engine::RocksDb",
+        directory_, budget.used(), budget.limit(), store->second->name(),
+        store->second->memoryBytes()));
+  }
 }
 
 /// Who writes changes of stores faster than snapshots are made of them waits a little, so that the
@@ -228,12 +261,7 @@ void JournalCore::slowDown() {
 
 /// 0: it is small enough to be written with its frame.
 std::uint64_t JournalCore::writeBlob(const Commit::Content& content) {
-  if (content.bytes() > options_.commitBytesMax) {
-    throw InvalidArgument(
-        fmt::format("{}: a commit of {} bytes, and one may have {}; nothing was written. Cut it "
-                    "into several (JournalOptions::commitBytesMax)",
-                    directory_, content.bytes(), options_.commitBytesMax));
-  }
+  admit(content);
   if (content.bytes() < options_.blobBytes) return 0;
   if (page().poisoned.load() != 0) throwPoisoned();
   const std::uint64_t number = environment_.random->next() | (std::uint64_t{1} << 63);

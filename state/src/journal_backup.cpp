@@ -9,15 +9,16 @@
 #include <penstock/state/backup.h>
 #include <penstock/state/verify.h>
 
+#include <algorithm>
 #include <boost/filesystem/operations.hpp>
 #include <boost/filesystem/path.hpp>
-#include <algorithm>
 #include <cerrno>
 #include <map>
 #include <set>
 
 #include "append_lock.h"
 #include "copy_target.h"
+#include "database.h"
 #include "file_names.h"
 #include "io_errors.h"
 #include "journal_core.h"
@@ -25,9 +26,25 @@
 
 namespace penstock::state {
 
+/// Nothing changes it meanwhile: that is done by who has cleanMutex_. Returns its bytes.
+std::uint64_t JournalCore::copyDatabase(std::uint32_t id, const StoreEntry& store,
+                                        CopyTarget& target) {
+  const std::uint64_t number = store.snapshot.file;
+  const auto base = database::open(filePath(number, FileKind::Database), {id_, number, id},
+                                   store.snapshot.covers, written(), false);
+  const std::string name = fileName(number, FileKind::Database);
+  target.addDirectory(name);
+  database::copy(*base, target.path(name));
+  return database::bytesOf(*base);
+}
+
 BackupReport JournalCore::backupTo(const std::string& target, const BackupOptions& options) {
   checkUsable();
   refuseWithinTransaction();
+  if (environment_.files == Environment::memory().files) {
+    throw ConfigurationError(directory_ +
+                             ": is in memory, and a backup of it would be too; export it instead");
+  }
   const std::lock_guard cleanGuard(cleanMutex_);
   CopyTarget copy(target, environment_, id_);
   BackupProgress progress;
@@ -60,7 +77,7 @@ BackupReport JournalCore::backupTo(const std::string& target, const BackupOption
       for (const std::uint64_t blob : file.blobs) view.wanted[fileName(blob, FileKind::Blob)] = 0;
     }
     for (const auto& [id, store] : view.catalog.stores) {
-      if (store.snapshot.file == 0) continue;
+      if (store.snapshot.file == 0 || store.snapshot.kind == FileKind::Database) continue;
       view.wanted[fileName(store.snapshot.file, FileKind::Snapshot)] = store.snapshot.bytes;
     }
     return view;
@@ -95,6 +112,9 @@ BackupReport JournalCore::backupTo(const std::string& target, const BackupOption
       if (!view.wanted.contains(name)) unwanted.insert(name);
     }
     for (const std::string& name : unwanted) copy.drop(name);
+    for (const auto& [id, store] : view.catalog.stores) {
+      if (store.snapshot.kind == FileKind::Database) moved(copyDatabase(id, store, copy));
+    }
 
     syncTo(view.end.lastSequence);
     const std::uint64_t bytes = view.end.endOffset;
@@ -115,8 +135,8 @@ BackupReport JournalCore::backupTo(const std::string& target, const BackupOption
     };
     const VerifyReport report = verifyJournal(target, verifying, environment_);
     if (!report.sound() || report.torn) {
-      const std::string text = report.damages.empty() ? target + ": ends in a torn frame"
-                                                      : report.damages.front().text;
+      const std::string text =
+          report.damages.empty() ? target + ": ends in a torn frame" : report.damages.front().text;
       throw Corruption(directory_, 0,
                        fmt::format("{}: what was copied is damaged, as its source is: {}. The copy "
                                    "was removed; verify the source and repair it into a new "

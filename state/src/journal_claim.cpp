@@ -6,15 +6,38 @@
 #include <array>
 
 #include "append_lock.h"
+#include "database.h"
 #include "io_errors.h"
 #include "journal_core.h"
 
 namespace penstock::state {
 
-std::string JournalCore::declareStoreChange(std::string_view name) {
+std::string JournalCore::declareStoreChange(std::string_view name, std::optional<Engine> engine) {
+  const bool inMemory = environment_.files == Environment::memory().files;
+  if (engine == Engine::Memory && !inMemory) {
+    throw ConfigurationError(fmt::format(
+        "store '{}' cannot be kept in memory in a journal of files ({}); open the journal with "
+        "Environment::memory()",
+        name, directory_));
+  }
+  if (engine == Engine::RocksDb && environment_.files != Environment::real().files) {
+    throw ConfigurationError(
+        fmt::format("store '{}' cannot be kept by RocksDB here: it needs real files", name));
+  }
+  if (engine == Engine::RocksDb && shared()) {
+    throw ConfigurationError(fmt::format(
+        "store '{}' cannot be kept by RocksDB in a journal that processes share ({}): only one of "
+        "them could open the database",
+        name, directory_));
+  }
+  if (engine == Engine::RocksDb) database::checkAvailable();
   std::string changes;
-  if (!catalog_.storeByName(name)) {  // another process may have been first
-    Catalog::declareStore(changes, catalog_.nextStore, name);
+  const auto found = catalog_.storeByName(name);  // another process may have been first
+  const std::uint32_t id = found ? *found : catalog_.nextStore;
+  const Engine before = found ? catalog_.stores.at(id).engine : Engine::File;
+  if (!found) Catalog::declareStore(changes, id, name);
+  if (engine && *engine != Engine::Memory && *engine != before) {
+    Catalog::setEngine(changes, id, *engine);
   }
   return changes;
 }

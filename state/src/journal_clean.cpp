@@ -11,9 +11,12 @@
 #include <set>
 
 #include "append_lock.h"
+#include "database.h"
+#include "file_names.h"
 #include "io_errors.h"
 #include "journal_core.h"
 #include "planted.h"
+#include "snapshot.h"
 
 namespace penstock::state {
 
@@ -26,20 +29,27 @@ constexpr std::int64_t scrubEveryUs = 500'000;
 constexpr std::uint64_t scrubBytes = 1U << 20;  // each time: 2 MiB/s, which no disk feels
 constexpr std::int64_t scrubPassesUs = 86'400'000'000;
 constexpr std::int64_t retentionUs = 30'000'000;  // by age, files are looked through this often
-constexpr std::size_t sealedKept = 2;  // sealed segments that stores may pin before a snapshot
+constexpr std::size_t sealedKept = 2;       // sealed segments that stores may pin before a snapshot
+constexpr std::uint64_t pressedShare = 16;  // of the memory: what all may hold that are not due
 constexpr std::size_t layersMax = 12;  // of a store that is viewed often; a look-up visits each
 
 }  // namespace
 
 bool JournalCore::snapshotDue(const StoreState& store) {
   std::uint64_t snapshotBytes = 0;
+  std::size_t stores = 0;
   {
     const std::shared_lock lock(indexMutex_);
     const auto at = catalog_.stores.find(store.id().value);
     if (at == catalog_.stores.end()) return false;
     snapshotBytes = at->second.snapshot.bytes;
+    stores = stores_.size();
   }
   if (store.layers() > layersMax) return true;
+  const MemoryBudget& budget = MemoryBudget::process();
+  if (budget.pressed() && store.changesMemoryBytes() * stores >= budget.limit() / pressedShare) {
+    return true;
+  }
   // Half of the old one at least, so that a growing store is rewritten a bounded number of times.
   return store.changedBytes() >= std::max(options_.snapshotAfterBytes, snapshotBytes / 2);
 }
@@ -79,58 +89,102 @@ bool JournalCore::takeOtherSnapshot(StoreState& store) {
   });
 }
 
+/// Writes `image`, of which `covers` is the last change, to what a store of that engine lies over.
+JournalCore::MadeBase JournalCore::writeBase(const StoreState& store, StoreImage&& image,
+                                             Engine engine, std::uint64_t covers) {
+  const StoreState::IsGone isGone = store.leftOut();
+  const std::uint64_t number = environment_.random->next() | (std::uint64_t{1} << 63);
+  MadeBase made;
+  made.entry.covers = covers;
+  if (engine == Engine::RocksDb) {
+    made.entry.kind = FileKind::Database;
+    made.base = database::write(image, filePath(number, FileKind::Database),
+                                {id_, number, store.id().value}, covers, isGone);
+    made.entry.file = database::numberOf(made.base.get());
+    if (made.entry.file == number) {
+      if (const auto status = files().syncDirectory(directory_); !status.ok()) {
+        poison(status.error);
+        throwPoisoned();
+      }
+    }
+    return made;
+  }
+  made.entry.file = number;
+  const std::string finalName = filePath(number, FileKind::Snapshot);
+  const std::string temporary = finalName + std::string(temporarySuffix);
+  try {
+    auto file = files().open(temporary, OpenMode::CreateNew);
+    throwUnlessOk(file, "creating", temporary);
+    SnapshotWriter writer(*file.value, temporary, id_, number, store.id().value, covers,
+                          environment_.clock->wallMs());
+    for (ImageCursor at(std::move(image), {}); at.valid(); at.next()) {
+      if (!isGone || !isGone(at.value())) writer.add(at.key(), at.value());
+    }
+    made.entry.hash = writer.finish().checksum;
+    made.entry.bytes = writer.bytes();
+    publishFile(temporary, finalName, *file.value);
+    auto reader = std::make_shared<SnapshotReader>(std::move(file.value), finalName, id_, number,
+                                                   store.id().value, covers, made.entry.hash);
+    reader->makeTable();  // before anybody waits for a block of it
+    made.base = std::move(reader);
+  } catch (...) {
+    (void)files().remove(temporary);
+    (void)files().remove(finalName);
+    throw;
+  }
+  return made;
+}
+
+/// Of a store that does not lie over it any more, or never did.
+void JournalCore::removeBase(const SnapshotEntry& entry) {
+  if (entry.file == 0) return;
+  const std::string name = filePath(entry.file, entry.kind);
+  if (entry.kind == FileKind::Database) {
+    database::remove(name);
+  } else {
+    (void)files().remove(name);
+  }
+}
+
 void JournalCore::snapshotStoreLocked(StoreId id) {
   const auto store = openStore(id);
   store->giveUpSnapshot();  // one that had no memory to end
   if (takeOtherSnapshot(*store)) return;
-  SnapshotEntry entry;
   std::optional<StoreImage> image;
+  std::uint64_t covers = 0;
+  Engine engine = Engine::File;
   {
     AppendLock lock(*this);
     image = store->beginSnapshot();
     if (!image) return;
-    entry.covers = tail_.sequence;
-  }
-  entry.file = environment_.random->next() | (std::uint64_t{1} << 63);
-  const std::string finalName = filePath(entry.file, FileKind::Snapshot);
-  const std::string temporary = finalName + ".tmp";
-  std::shared_ptr<SnapshotReader> reader;
-  try {
-    syncTo(entry.covers);
-    auto file = files().open(temporary, OpenMode::CreateNew);
-    throwUnlessOk(file, "creating", temporary);
-    SnapshotWriter writer(*file.value, temporary, id_, entry.file, id.value, entry.covers,
-                          environment_.clock->wallMs());
-    const StoreState::IsGone isGone = store->leftOut();
-    for (ImageCursor at(*std::move(image), {}); at.valid(); at.next()) {
-      if (!isGone || !isGone(at.value())) writer.add(at.key(), at.value());
+    covers = tail_.sequence;
+    if (const auto at = catalog_.stores.find(id.value); at != catalog_.stores.end()) {
+      engine = at->second.engine;
     }
-    entry.hash = writer.finish().checksum;
-    entry.bytes = writer.bytes();
-    publishFile(temporary, finalName, *file.value);
-    reader = std::make_shared<SnapshotReader>(std::move(file.value), finalName, id_, entry.file,
-                                              id.value, entry.covers, entry.hash);
-    reader->makeTable();  // before anybody waits for a block of it
-  } catch (...) {
-    (void)files().remove(temporary);
-    (void)files().remove(finalName);
-    store->giveUpSnapshot();
-    throw;
   }
-  std::uint64_t old = 0;
+  const std::uint64_t before = database::numberOf(image->base.get());
+  MadeBase made;
+  SnapshotEntry old;
   bool installed = false;
   CommitResult listed;
-  try {  // not synced in here: once a frame lists the file, no error may take it away
+  // A database that was brought up to date stays, listed or not: it is no worse for it.
+  const auto removeMade = [&] {
+    if (made.base && made.entry.file != before) removeBase(made.entry);
+  };
+  try {
+    syncTo(covers);
+    made = writeBase(*store, *std::move(image), engine, covers);
+    // Not synced in here: once a frame lists it, no error may take it away.
     listed = changeCatalog(
         [&] {
           const auto at = catalog_.stores.find(id.value);
           std::string changes;
-          if (at == catalog_.stores.end() || at->second.snapshot.covers >= entry.covers) {
+          if (at == catalog_.stores.end() || at->second.snapshot.covers >= covers) {
             return changes;  // removed meanwhile, or another process was further
           }
-          old = at->second.snapshot.file;
+          old = at->second.snapshot;
           installed = true;
-          Catalog::installSnapshot(changes, id.value, entry);
+          Catalog::installSnapshot(changes, id.value, made.entry);
           return changes;
         },
         Durability::Buffered, Space::Reserved);
@@ -138,19 +192,19 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
     store->giveUpSnapshot();
     throw;  // the frame may be there or not; recovery removes the file if it is not
   } catch (...) {
-    (void)files().remove(finalName);
+    removeMade();
     store->giveUpSnapshot();
     throw;
   }
   if (!installed) {
-    (void)files().remove(finalName);
+    removeMade();
     store->giveUpSnapshot();
     return;
   }
-  store->installSnapshot(std::move(reader));
+  store->installSnapshot(std::move(made.base));
   ++counters_.snapshots;
   if (!planted(Planted::UnlinkedBeforeSync)) syncTo(listed.sequence.value);
-  if (old != 0) (void)files().remove(filePath(old, FileKind::Snapshot));
+  if (old.file != made.entry.file) removeBase(old);
 }
 
 std::string JournalCore::retentionChanges() {
@@ -512,6 +566,8 @@ void JournalCore::runCleaner() {
       // damaged get the error themselves.
     }
     lock.lock();
+    ++cleanRounds_;
+    cleaned_.notify_all();
   }
 }
 
@@ -526,7 +582,7 @@ void JournalCore::scrub(const std::vector<std::shared_ptr<StoreState>>& stores, 
   std::uint64_t bytes = 0;
   for (std::size_t i = 0; i < stores.size() && bytes < scrubBytes; ++i) {
     const auto& store = stores[(scrubTurn_ + i) % stores.size()];
-    const SnapshotReader::Scrubbed done = store->scrub(scrubBytes - bytes, scrubPass_);
+    const StoreBase::Scrubbed done = store->scrub(scrubBytes - bytes, scrubPass_);
     counters_.scrubbedBytes += done.bytes;
     counters_.damagedBlocks += done.damaged;
     bytes += done.bytes;
@@ -561,7 +617,7 @@ void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
         due = true;
         snapshotStore(store->id());
       } else {
-        store->makeTable();
+        store->quicken();
       }
     } catch (const std::exception&) {  // the others, and cleaning, do not wait for this one
       retryUs_ = now + retentionUs;

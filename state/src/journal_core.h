@@ -31,6 +31,8 @@
 
 namespace penstock::state {
 
+class CopyTarget;
+
 /// The volatile page: what the processes that share a journal tell each other. Lives in a mapped
 /// file; worth nothing after the last of them ended, hence the boot id.
 struct JournalPage {
@@ -112,7 +114,8 @@ class JournalCore {
   // journal_claim.cpp
   std::unique_ptr<File> lockClaim(std::string_view name, std::string* holder,
                                   std::uint64_t& incarnation);
-  std::string declareStoreChange(std::string_view name);  // called by changeCatalog
+  std::string declareStoreChange(std::string_view name,
+                                 std::optional<Engine> engine);  // called by changeCatalog
   std::string declareLogChange(std::string_view name, const LogRetention& retention);
 
   // journal_read.cpp
@@ -205,6 +208,7 @@ class JournalCore {
   CommitResult appendLocked(Commit::Content& content, std::uint64_t blob, Space space = Space::Any);
   CommitResult appendCatalog(const std::string& changes, Space space = Space::Any);
   void finishCommit(std::uint64_t sequence, Durability durability);
+  void admit(const Commit::Content& content);
   std::uint64_t writeBlob(const Commit::Content& content);
   void dropBlob(std::uint64_t blob) noexcept;
   void writeFrame(std::uint64_t bytes, Space space);
@@ -248,6 +252,13 @@ class JournalCore {
   void scrub(const std::vector<std::shared_ptr<StoreState>>& stores, std::int64_t now);
   bool snapshotDue(const StoreState& store);
   void snapshotStoreLocked(StoreId id);
+  struct MadeBase {
+    SnapshotEntry entry;
+    std::shared_ptr<const StoreBase> base;
+  };
+  MadeBase writeBase(const StoreState& store, StoreImage&& image, Engine engine,
+                     std::uint64_t covers);
+  void removeBase(const SnapshotEntry& entry);
   void publishFile(const std::string& temporary, const std::string& finalName, File& file);
   std::string retentionChanges();
   [[nodiscard]] bool activeIsOld() const;
@@ -262,6 +273,9 @@ class JournalCore {
   [[nodiscard]] bool logNeeds(const LogRange& range) const;
   std::uint64_t unlinkSealed(const SealedFile& file);
   std::uint64_t rewriteThin(const SealedFile& file);
+
+  // journal_backup.cpp
+  std::uint64_t copyDatabase(std::uint32_t id, const StoreEntry& store, CopyTarget& target);
 
   // journal_read.cpp
   std::shared_ptr<const SegmentIndex> sealedIndex(const SealedFile& file);
@@ -280,6 +294,7 @@ class JournalCore {
   }
   std::shared_ptr<File> fileOf(std::uint64_t number, FileKind kind);
   std::shared_ptr<StoreState> loadStore(std::uint32_t id);
+  std::shared_ptr<const StoreBase> openBase(std::uint32_t id, const SnapshotEntry& entry);
   void keepIndex(std::uint64_t number, std::shared_ptr<const SegmentIndex> index);
   SegmentIndex rebuildIndex(const SealedFile& sealed, File& file, const std::string& name) const;
   static FoundSection collectPieces(const SegmentIndex& index, std::uint32_t at);
@@ -346,8 +361,9 @@ class JournalCore {
 
   std::mutex cleanMutex_;
   std::unique_ptr<File> cleanerFile_;
-  std::int64_t lastCleanUs_ = 0;  // the cleaner thread's
-  std::int64_t retryUs_ = 0;      // the cleaner thread's; not before, after a failure
+  std::uint64_t cleanRounds_ = 0;  // of the cleaner thread; guarded by queueMutex_
+  std::int64_t lastCleanUs_ = 0;   // the cleaner thread's
+  std::int64_t retryUs_ = 0;       // the cleaner thread's; not before, after a failure
   // The cleaner thread's:
   std::int64_t nextScrubUs_ = 0;
   std::int64_t scrubPassUs_ = 0;  // when the pass began

@@ -23,7 +23,9 @@
 #include <thread>
 
 #include "append_lock.h"
+#include "database.h"
 #include "file_names.h"
+#include "heap_page.h"
 #include "io_errors.h"
 #include "journal_core.h"
 #include "planted.h"
@@ -32,27 +34,6 @@
 namespace penstock::state {
 
 namespace {
-
-/// The page of an exclusive journal: nobody else looks at it.
-class HeapPage : public SharedPage {
- public:
-  std::byte* data() noexcept override { return bytes_; }
-  void wait(std::size_t wordOffset, std::uint32_t expected,
-            std::chrono::milliseconds timeout) override {
-    std::unique_lock lock(mutex_);
-    auto& word = *reinterpret_cast<std::atomic<std::uint32_t>*>(bytes_ + wordOffset);
-    woken_.wait_for(lock, timeout, [&] { return word.load() != expected; });
-  }
-  void wake(std::size_t) override {
-    const std::lock_guard lock(mutex_);
-    woken_.notify_all();
-  }
-
- private:
-  alignas(8) std::byte bytes_[kSize] = {};
-  std::mutex mutex_;
-  std::condition_variable woken_;
-};
 
 std::string hostName() {
   std::array<char, 256> host{};
@@ -620,9 +601,10 @@ void JournalCore::checkListedFiles() {
   for (const std::uint64_t blob : active_.blobs()) check(blob, FileKind::Blob, 0, false);
   for (const auto& [id, store] : catalog_.stores) {
     if (store.snapshot.file == 0) continue;
-    check(store.snapshot.file, FileKind::Snapshot, store.snapshot.bytes, true);
+    check(store.snapshot.file, store.snapshot.kind, store.snapshot.bytes,
+          store.snapshot.kind == FileKind::Snapshot);
     if (store.snapshot.covers > tail_.sequence) {
-      throw Corruption(filePath(store.snapshot.file, FileKind::Snapshot), 0,
+      throw Corruption(filePath(store.snapshot.file, store.snapshot.kind), 0,
                        fmt::format("store '{}': its snapshot reaches frame {}, the journal ends at "
                                    "frame {}; the directory was put together from different times",
                                    store.name, store.snapshot.covers, tail_.sequence));
@@ -639,7 +621,7 @@ void JournalCore::removeLeftovers() {
   for (const std::uint64_t blob : active_.blobs()) wanted.insert(filePath(blob, FileKind::Blob));
   for (const auto& [id, store] : catalog_.stores) {
     if (store.snapshot.file != 0) {
-      wanted.insert(filePath(store.snapshot.file, FileKind::Snapshot));
+      wanted.insert(filePath(store.snapshot.file, store.snapshot.kind));
     }
   }
   wanted.insert(segmentPath(tail_.segment));
@@ -650,7 +632,12 @@ void JournalCore::removeLeftovers() {
     const std::string finished =
         unfinished ? name.substr(0, name.size() - temporarySuffix.size()) : name;
     const bool ours = isDurableFile(finished) || (unfinished && finished == "JOURNAL");
-    if (ours && !wanted.contains(path(name))) (void)files().remove(path(name));
+    if (!ours || wanted.contains(path(name))) continue;
+    if (fileNumber(name, FileKind::Database)) {
+      database::remove(path(name));
+    } else {
+      (void)files().remove(path(name));
+    }
   }
 }
 

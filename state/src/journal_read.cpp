@@ -7,8 +7,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "database.h"
 #include "io_errors.h"
 #include "journal_core.h"
+#include "snapshot.h"
 
 namespace penstock::state {
 
@@ -308,18 +310,32 @@ std::vector<StoreImage> JournalCore::images(std::span<const std::shared_ptr<Stor
 }
 
 void JournalCore::removeStore(StoreId id) {
-  std::uint64_t snapshot = 0;
+  SnapshotEntry snapshot;
   (void)changeCatalog(
       [&] {
         const auto at = catalog_.stores.find(id.value);
         std::string changes;
         if (at == catalog_.stores.end()) return changes;
-        snapshot = at->second.snapshot.file;
+        snapshot = at->second.snapshot;
         Catalog::removeStore(changes, id.value);
         return changes;
       },
       Durability::Synced);  // before its snapshot goes
-  if (snapshot != 0) (void)files().remove(filePath(snapshot, FileKind::Snapshot));
+  removeBase(snapshot);
+}
+
+/// Null when there is none.
+std::shared_ptr<const StoreBase> JournalCore::openBase(std::uint32_t id,
+                                                       const SnapshotEntry& entry) {
+  if (entry.file == 0) return nullptr;
+  const std::string name = filePath(entry.file, entry.kind);
+  if (entry.kind == FileKind::Database) {
+    return database::open(name, {id_, entry.file, id}, entry.covers, tail_.sequence, false);
+  }
+  auto file = files().open(name, OpenMode::Read);
+  throwUnlessOk(file, "opening", name);
+  return std::make_shared<SnapshotReader>(std::move(file.value), name, id_, entry.file, id,
+                                          entry.covers, entry.hash);
 }
 
 std::shared_ptr<StoreState> JournalCore::loadStore(std::uint32_t id) {
@@ -331,15 +347,7 @@ std::shared_ptr<StoreState> JournalCore::loadStore(std::uint32_t id) {
   const StoreEntry& entry = at->second;
   const SnapshotEntry& snapshot = entry.snapshot;
   try {
-    std::shared_ptr<SnapshotReader> reader;
-    if (snapshot.file != 0) {
-      const std::string name = filePath(snapshot.file, FileKind::Snapshot);
-      auto file = files().open(name, OpenMode::Read);
-      throwUnlessOk(file, "opening", name);
-      reader = std::make_shared<SnapshotReader>(std::move(file.value), name, id_, snapshot.file, id,
-                                                snapshot.covers, snapshot.hash);
-    }
-    auto store = std::make_shared<StoreState>(StoreId{id}, entry.name, std::move(reader));
+    auto store = std::make_shared<StoreState>(StoreId{id}, entry.name, openBase(id, snapshot));
     std::string buffer;
     const auto replay = [&](const SegmentIndex& index, std::uint64_t number, FileKind kind) {
       const auto* sections = index.store(id);

@@ -107,8 +107,10 @@ LocalFileStorage::LocalFileStorage(const std::string& directory,
   journalOptions.createDirectory = options.createDirectory;
   journalOptions.syncInterval = options.syncInterval;
   (void)ttlMsOf(options.ttl);
-  space_ = Space::open(Journal::open(directory, journalOptions, environment), options,
-                       environment.clock, std::string(detail::rootStore));
+  Environment used = environment;
+  if (options.engine == Engine::Memory) used.files = Environment::memory().files;
+  space_ = Space::open(Journal::open(directory, journalOptions, used), options, used.clock,
+                       std::string(detail::rootStore));
 }
 
 LocalFileStorage::LocalFileStorage(std::shared_ptr<const Space> space)

@@ -16,12 +16,8 @@ constexpr std::size_t blockBytesMax = 1U << 20;  // arbitrary: few allocations, 
 
 }  // namespace
 
-PackedMap::PackedMap() : slots_(16, 0) {}
+PackedMap::PackedMap() : slots_(16, 0) { memory_.add(slots_.size() * sizeof(std::uint64_t)); }
 PackedMap::~PackedMap() = default;
-
-std::size_t PackedMap::memoryBytes() const noexcept {
-  return blockBytes_ + slots_.size() * sizeof(std::uint64_t);
-}
 
 void PackedMap::prefetchSlot(std::uint64_t hash) const noexcept {
   __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]);
@@ -100,6 +96,7 @@ PackedMap::Entry* PackedMap::allocate(std::size_t keyBytes, std::size_t valueByt
     auto block = std::make_unique_for_overwrite<char[]>(size);
     blocks_.push_back(std::move(block));
     blockBytes_ += size;
+    memory_.add(size);
     if (size > doubled) {  // an entry with a block of its own
       return reinterpret_cast<Entry*>(blocks_.back().get());
     }
@@ -144,13 +141,14 @@ PackedMap::Found PackedMap::write(std::string_view key, std::uint64_t hash, std:
   if (before != Found::Absent && wasted_ > blockBytes_ / 2 && wasted_ > blockBytesMax) {
     // Rebuild without the replaced entries, then write as new.
     PackedMap packed;
-    packed.slots_.assign(slots_.size(), 0);
+    packed.resize(slots_.size());
     forEach([&](std::string_view oldKey, std::string_view oldValue, bool dead) {
       if (oldKey != key) packed.write(oldKey, hash64(oldKey), oldValue, dead);
     });
     packed.write(key, hash, value, tombstone);
     std::swap(slots_, packed.slots_);
     std::swap(blocks_, packed.blocks_);
+    memory_.swap(packed.memory_);
     used_ = packed.used_;
     free_ = packed.free_;
     freeBytes_ = packed.freeBytes_;
@@ -183,6 +181,7 @@ void PackedMap::resize(std::size_t slots) {
     while (larger[i] != 0) i = (i + 1) & mask;
     larger[i] = slot;
   }
+  memory_.add((larger.size() - slots_.size()) * sizeof(std::uint64_t));
   slots_ = std::move(larger);
 }
 

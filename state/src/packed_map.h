@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "memory_budget.h"
+
 namespace penstock::state {
 
 /// Hash table of bytes to bytes that keeps key and value of an entry together in one allocation
@@ -65,7 +67,7 @@ class PackedMap {
   [[nodiscard]] std::vector<const Entry*> ordered() const;
 
   [[nodiscard]] std::size_t entries() const noexcept { return used_; }  // tombstones included
-  [[nodiscard]] std::size_t memoryBytes() const noexcept;
+  [[nodiscard]] std::size_t memoryBytes() const noexcept { return memory_.bytes(); }
 
  private:
   // A slot: 48 bits of address, 16 of the hash, so that most mismatches need no look at the key.
@@ -83,6 +85,7 @@ class PackedMap {
   std::size_t freeBytes_ = 0;
   std::size_t blockBytes_ = 0;  // of all blocks
   std::size_t wasted_ = 0;      // in entries that were replaced
+  MemoryCharge memory_;         // of slots and blocks
 };
 
 }  // namespace penstock::state

@@ -71,7 +71,7 @@ class Repair {
   std::unique_ptr<File> lock_;
   DirectoryScan scan_;
   RepairPlan plan_;
-  std::vector<SealedScan> files_;        // the sealed ones, and the active one as if it were
+  std::vector<SealedScan> files_;  // the sealed ones, and the active one as if it were
   std::map<std::uint32_t, StoreFate> fates_;
   Catalog catalog_;  // of the copy
 };
@@ -89,9 +89,8 @@ bool Repair::storeIsTouched(std::uint32_t id) const {
   return std::any_of(files_.begin(), files_.end(), [&](const SealedScan& file) {
     const auto& stores = file.listed.stores;
     const bool listed = std::find(stores.begin(), stores.end(), id) != stores.end();
-    if (listed && std::any_of(file.gaps.begin(), file.gaps.end(), [&](const SealedScan::Gap& gap) {
-          return gap.last > covers;
-        })) {
+    if (listed && std::any_of(file.gaps.begin(), file.gaps.end(),
+                              [&](const SealedScan::Gap& gap) { return gap.last > covers; })) {
       return true;
     }
     const auto* sections = file.index.store(id);
@@ -287,9 +286,8 @@ void Repair::writeArchive(CopyTarget& target, const SealedScan& file) {
   archive.archive = true;
   archive.firstSequence = file.listed.firstSequence;
   archive.lastSequence = file.listed.lastSequence;
-  const FileHeader header =
-      makeFileHeader(FileKind::Archive, scan_.id, archive.number, 0, environment_.clock->wallMs(),
-                     archive.firstSequence);
+  const FileHeader header = makeFileHeader(FileKind::Archive, scan_.id, archive.number, 0,
+                                           environment_.clock->wallMs(), archive.firstSequence);
   const std::string name = fileName(archive.number, FileKind::Archive);
   const auto out = target.create(name);
   std::uint64_t offset = 0;
@@ -352,10 +350,13 @@ void Repair::write(const std::string& directory) {
     }
     for (const auto& [id, fate] : fates_) {
       if (fate == StoreFate::Lost) catalog_.stores.erase(id);
-      if (fate == StoreFate::Rebuilt || fate == StoreFate::Ended) writeSnapshot(target, id);
-      const std::uint64_t snapshot = scan_.catalog.stores.at(id).snapshot.file;
-      if (fate == StoreFate::Kept && snapshot != 0) {
-        copyFile(target, snapshot, FileKind::Snapshot);
+      const SnapshotEntry& base = scan_.catalog.stores.at(id).snapshot;
+      const bool database = base.kind == FileKind::Database;  // becomes a snapshot in the copy
+      if (fate == StoreFate::Rebuilt || fate == StoreFate::Ended ||
+          (fate == StoreFate::Kept && database)) {
+        writeSnapshot(target, id);
+      } else if (fate == StoreFate::Kept && base.file != 0) {
+        copyFile(target, base.file, FileKind::Snapshot);
       }
     }
     for (const SealedScan& file : files_) copySealed(target, file);
@@ -373,11 +374,11 @@ void Repair::write(const std::string& directory) {
     target.publish(newest);
     const VerifyReport report = verifyJournal(directory, {}, environment_);
     if (!report.sound() || report.torn) {
-      throw Corruption(directory, 0,
-                       fmt::format("{}: the copy is damaged: {}; the disk may be failing",
-                                   directory,
-                                   report.damages.empty() ? std::string("it ends in a torn frame")
-                                                          : report.damages.front().text));
+      throw Corruption(
+          directory, 0,
+          fmt::format("{}: the copy is damaged: {}; the disk may be failing", directory,
+                      report.damages.empty() ? std::string("it ends in a torn frame")
+                                             : report.damages.front().text));
     }
   } catch (...) {  // also what a progress callback throws
     target.abandon();
@@ -427,8 +428,7 @@ RepairPlan planRepair(const std::string& directory, const Environment& environme
   return Repair(directory, environment).makePlan();
 }
 
-void repairInto(const RepairPlan& plan, const std::string& target,
-                const Environment& environment) {
+void repairInto(const RepairPlan& plan, const std::string& target, const Environment& environment) {
   Repair repair(plan.directory, environment);
   const RepairPlan now = repair.makePlan();
   if (!now.refusal.empty()) throw ConfigurationError(plan.directory + ": " + now.refusal);

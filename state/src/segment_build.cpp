@@ -42,8 +42,8 @@ SegmentStart encodeSegmentStart(const JournalId& journal, std::uint64_t number,
                                 std::uint64_t sequence, std::uint64_t previousChecksum,
                                 const Catalog& catalog, std::uint64_t syncedUpTo,
                                 std::int64_t nowMs) {
-  const FileHeader fileHeader =
-      makeFileHeader(FileKind::Segment, journal, number, 0, nowMs, sequence);
+  const FileHeader fileHeader = makeFileHeader(FileKind::Segment, journal, number, 0, nowMs,
+                                               sequence, catalog.hasEngines() ? featureEngines : 0);
   std::string body;
   catalog.encode(body);
   std::vector<SectionEntry> entries;

@@ -151,7 +151,7 @@ SnapshotReader::SnapshotReader(std::unique_ptr<File> file, std::string path,
     damaged(footer_.indexOffset, "has an index that cannot be read");
   }
   blocks_ = std::vector<std::atomic<const char*>>(index_.size());
-  memory_ = indexBytes_.size() + index_.size() * (sizeof(BlockRef) + sizeof(void*));
+  memory_.add(indexBytes_.size() + index_.size() * (sizeof(BlockRef) + sizeof(void*)));
 }
 
 SnapshotReader::~SnapshotReader() {
@@ -160,9 +160,9 @@ SnapshotReader::~SnapshotReader() {
 }
 
 void SnapshotReader::damaged(std::uint64_t offset, const char* what) const {
-  throw Corruption(path_, offset,
-                   fmt::format("{}: {} at offset {}; restore the directory from a backup", path_,
-                               what, offset));
+  throw Corruption(
+      path_, offset,
+      fmt::format("{}: {} at offset {}; restore the directory from a backup", path_, what, offset));
 }
 
 std::unique_ptr<char[]> SnapshotReader::readBlock(const BlockRef& ref) const {
@@ -196,14 +196,18 @@ SnapshotReader::Scrubbed SnapshotReader::scrub(std::uint64_t bytes, std::uint64_
   return done;
 }
 
-const char* SnapshotReader::block(std::size_t number) const {
+const char* SnapshotReader::block(std::size_t number, std::unique_ptr<char[]>& own) const {
   auto& slot = blocks_[number];
   if (const char* bytes = slot.load(std::memory_order_acquire)) return bytes;
   const BlockRef& ref = index_[number];
   auto bytes = readBlock(ref);
+  if (!MemoryBudget::process().mayKeep(ref.length)) {
+    own = std::move(bytes);
+    return own.get();
+  }
   const char* expected = nullptr;
   if (slot.compare_exchange_strong(expected, bytes.get(), std::memory_order_acq_rel)) {
-    memory_.fetch_add(ref.length, std::memory_order_relaxed);
+    memory_.add(ref.length);
     blocksRead_.fetch_add(1, std::memory_order_relaxed);
     return bytes.release();
   }
@@ -247,14 +251,15 @@ void SnapshotReader::makeTable() const {
   constexpr std::uint64_t entryBytesMax = 512;  // a block of larger ones is searched as quickly
   constexpr std::uint64_t fileBytesMax = 1ULL << 30;  // arbitrary: all of it stays in memory
   if (tableTried_.exchange(true) || index_.size() >= (1ULL << 32) ||
-      footer_.indexOffset > footer_.entries * entryBytesMax ||
-      footer_.indexOffset > fileBytesMax) {
+      footer_.indexOffset > footer_.entries * entryBytesMax || footer_.indexOffset > fileBytesMax) {
     return;
   }
+  const std::uint64_t slots = std::bit_ceil(footer_.entries * 4 / 3 + 1);
+  if (!MemoryBudget::process().mayKeep(slots * sizeof(std::uint64_t) + footer_.indexOffset)) return;
   try {
-    auto table = std::make_unique<Table>(std::bit_ceil(footer_.entries * 4 / 3 + 1), 0);
+    auto table = std::make_unique<Table>(slots, 0);
     if (!fill(*table)) return;
-    memory_.fetch_add(table->size() * sizeof(std::uint64_t), std::memory_order_relaxed);
+    memory_.add(table->size() * sizeof(std::uint64_t));
     table_.store(table.release(), std::memory_order_release);
   } catch (const std::bad_alloc&) {  // it is found without
   }
@@ -264,7 +269,9 @@ bool SnapshotReader::fill(Table& table) const {
   const std::size_t mask = table.size() - 1;
   for (std::size_t number = 0; number < index_.size(); ++number) {
     const BlockRef& ref = index_[number];
-    const char* bytes = block(number);
+    std::unique_ptr<char[]> own;
+    const char* bytes = block(number, own);
+    if (own) return false;  // the room is gone
     for (std::uint32_t entry = 0; entry < ref.count; ++entry) {
       const std::string_view key = entryKey(bytes, ref, entry);
       const auto start = static_cast<std::size_t>(key.data() - entryHead - bytes);
@@ -284,7 +291,8 @@ bool SnapshotReader::findInTable(const Table& table, std::string_view key, std::
   for (std::size_t at = hash & mask; table[at] != 0; at = (at + 1) & mask) {
     const std::uint64_t slot = table[at];
     if (((slot ^ hash) & 0xffff000000000000ULL) != 0) continue;
-    const char* entry = block((slot >> 16) & 0xffffffffU) + (slot & 0xffff);
+    const char* entry = blocks_[(slot >> 16) & 0xffffffffU].load(std::memory_order_acquire) +
+                        (slot & 0xffff);  // those of a table stay
     std::uint32_t keyBytes = 0;
     std::uint32_t valueBytes = 0;
     std::memcpy(&keyBytes, entry, 4);
@@ -296,7 +304,7 @@ bool SnapshotReader::findInTable(const Table& table, std::string_view key, std::
   return false;
 }
 
-bool SnapshotReader::find(std::string_view key, std::uint64_t hash,
+bool SnapshotReader::find(std::string_view key, std::uint64_t hash, std::string& scratch,
                           std::string_view& value) const {
   if (const Table* table = table_.load(std::memory_order_acquire)) {
     return findInTable(*table, key, hash, value);
@@ -304,7 +312,8 @@ bool SnapshotReader::find(std::string_view key, std::uint64_t hash,
   if (index_.empty()) return false;
   const std::size_t number = blockFor(key);
   const BlockRef& ref = index_[number];
-  const char* bytes = block(number);
+  std::unique_ptr<char[]> own;
+  const char* bytes = block(number, own);
   std::uint32_t low = 0;
   std::uint32_t high = ref.count;
   while (low < high) {
@@ -312,6 +321,7 @@ bool SnapshotReader::find(std::string_view key, std::uint64_t hash,
     const int order = entryKey(bytes, ref, middle).compare(key);
     if (order == 0) {
       value = entryValue(bytes, ref, middle);
+      if (own) value = scratch.assign(value);
       return true;
     }
     if (order < 0) {
@@ -323,26 +333,43 @@ bool SnapshotReader::find(std::string_view key, std::uint64_t hash,
   return false;
 }
 
-SnapshotReader::Cursor::Cursor(const SnapshotReader& reader, std::string_view from)
-    : reader_(&reader) {
-  if (!valid()) return;
-  block_ = reader.blockFor(from);
-  while (valid() && key() < from) next();
-}
-
-std::string_view SnapshotReader::Cursor::key() const {
-  return entryKey(reader_->block(block_), reader_->index_[block_], entry_);
-}
-
-std::string_view SnapshotReader::Cursor::value() const {
-  return entryValue(reader_->block(block_), reader_->index_[block_], entry_);
-}
-
-void SnapshotReader::Cursor::next() {
-  if (++entry_ == reader_->index_[block_].count) {
+class SnapshotReader::BlockCursor final : public StoreBase::Cursor {
+ public:
+  BlockCursor(const SnapshotReader& reader, std::string_view from) : reader_(reader) {
+    if (!valid()) return;
+    block_ = reader.blockFor(from);
+    while (valid() && key() < from) next();
+  }
+  [[nodiscard]] bool valid() override { return block_ < reader_.index_.size(); }
+  [[nodiscard]] std::string_view key() override {
+    return entryKey(bytes(), reader_.index_[block_], entry_);
+  }
+  [[nodiscard]] std::string_view value() override {
+    return entryValue(bytes(), reader_.index_[block_], entry_);
+  }
+  [[nodiscard]] bool stay() override { return bytes() != own_.get(); }
+  void next() override {
+    if (++entry_ < reader_.index_[block_].count) return;
     ++block_;
     entry_ = 0;
+    bytes_ = nullptr;
   }
+
+ private:
+  const char* bytes() {
+    if (bytes_ == nullptr) bytes_ = reader_.block(block_, own_);
+    return bytes_;
+  }
+
+  const SnapshotReader& reader_;
+  std::size_t block_ = 0;
+  std::uint32_t entry_ = 0;
+  std::unique_ptr<char[]> own_;
+  const char* bytes_ = nullptr;  // of the block, once it was looked at
+};
+
+std::unique_ptr<StoreBase::Cursor> SnapshotReader::cursor(std::string_view from) const {
+  return std::make_unique<BlockCursor>(*this, from);
 }
 
 }  // namespace penstock::state

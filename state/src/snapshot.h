@@ -11,6 +11,8 @@
 
 #include "bytes.h"
 #include "frame.h"
+#include "memory_budget.h"
+#include "store_base.h"
 
 namespace penstock::state {
 
@@ -88,62 +90,43 @@ class SnapshotWriter {
   std::string index_;
 };
 
-/// An immutable image of a store. Opening reads footer and index; blocks are read and verified
-/// when first touched, then kept.
+/// A snapshot file. Opening reads footer and index; blocks are read and verified when first
+/// touched, then kept while the memory budget has room for them.
 ///
 /// Threads: safe from any thread.
 /// Errors: Corruption naming file and offset.
-class SnapshotReader {
+class SnapshotReader final : public StoreBase {
  public:
   SnapshotReader(std::unique_ptr<File> file, std::string path, const JournalId& journal,
                  std::uint64_t number, std::uint32_t storeId, std::uint64_t covers,
                  std::uint64_t expectedChecksum);
-  ~SnapshotReader();
-  SnapshotReader(const SnapshotReader&) = delete;
-  SnapshotReader& operator=(const SnapshotReader&) = delete;
+  ~SnapshotReader() override;
 
-  /// `value` stays valid while the reader lives. `hash` is hash64(key).
-  bool find(std::string_view key, std::uint64_t hash, std::string_view& value) const;
+  bool find(std::string_view key, std::uint64_t hash, std::string& scratch,
+            std::string_view& value) const override;
+  [[nodiscard]] std::unique_ptr<StoreBase::Cursor> cursor(std::string_view from) const override;
+  [[nodiscard]] std::uint64_t entries() const override { return footer_.entries; }
+  [[nodiscard]] std::uint64_t covers() const noexcept override { return footer_.covers; }
+  [[nodiscard]] std::size_t memoryBytes() const noexcept override { return memory_.bytes(); }
+
   /// Reads and verifies every block, and makes a hash table of the keys: with it `find` looks at
   /// two places instead of some twenty. 12 B per key, and the blocks stay in memory. Not where
   /// values or the snapshot are large, nor where there is no memory for it.
   void makeTable() const;
-  /// Whether makeTable would be of use: it is not there, and much was read.
-  [[nodiscard]] bool wantsTable() const noexcept;
-  struct Scrubbed {
-    std::uint64_t bytes = 0;
-    std::uint64_t damaged = 0;  // blocks
-  };
-  /// Reads the next blocks, up to about `bytes` of them, from the disk and verifies them; nothing
-  /// when all had their turn in this `pass`. Blocks of one large value are left to who reads them.
-  /// By one thread.
-  Scrubbed scrub(std::uint64_t bytes, std::uint64_t pass) const;
-  [[nodiscard]] std::uint64_t entries() const noexcept { return footer_.entries; }
-  [[nodiscard]] std::uint64_t covers() const noexcept { return footer_.covers; }
-  [[nodiscard]] std::uint64_t fileNumber() const noexcept { return footer_.number; }
-  [[nodiscard]] std::size_t memoryBytes() const noexcept {
-    return memory_.load(std::memory_order_relaxed);
+  void quicken() const override {
+    if (wantsTable()) makeTable();
   }
-  /// Walks the entries in order.
-  class Cursor {
-   public:
-    Cursor(const SnapshotReader& reader, std::string_view from);
-    [[nodiscard]] bool valid() const noexcept { return block_ < reader_->index_.size(); }
-    [[nodiscard]] std::string_view key() const;
-    [[nodiscard]] std::string_view value() const;
-    void next();
-
-   private:
-    const SnapshotReader* reader_;
-    std::size_t block_ = 0;
-    std::uint32_t entry_ = 0;
-  };
+  /// Blocks of one large value are left to who reads them.
+  Scrubbed scrub(std::uint64_t bytes, std::uint64_t pass) const override;
 
  private:
   // A slot: 16 bits of the hash, 32 of the block's number, 16 of the entry's start in it; 0 is
   // empty, as no entry starts at 0.
   using Table = std::vector<std::uint64_t>;
-  [[nodiscard]] const char* block(std::size_t number) const;
+  class BlockCursor;
+  /// `own` gets the block where it is not kept.
+  const char* block(std::size_t number, std::unique_ptr<char[]>& own) const;
+  [[nodiscard]] bool wantsTable() const noexcept;  // much was read, and it is not there
   std::unique_ptr<char[]> readBlock(const BlockRef& ref) const;
   /// False when an entry has no place in a slot.
   bool fill(Table& table) const;
@@ -161,7 +144,7 @@ class SnapshotReader {
   std::vector<BlockRef> index_;
   mutable std::vector<std::atomic<const char*>> blocks_;
   mutable std::atomic<std::size_t> blocksRead_{0};
-  mutable std::atomic<std::size_t> memory_{0};
+  mutable MemoryCharge memory_;
   mutable std::atomic<const Table*> table_{nullptr};  // set once
   mutable std::atomic<bool> tableTried_{false};
   mutable std::size_t scrubbed_ = 0;     // the scrubbing thread's: blocks that had their turn

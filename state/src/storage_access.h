@@ -27,6 +27,8 @@ struct StorageAccess {
   /// Whether the key is there and has not expired. `store` may be null.
   static bool holds(const LocalFileStorage& storage, const Store* store, std::string_view key);
 
+  /// The store at a path, created when absent. InvalidArgument when nested too deeply.
+  static StoreId declareStoreAt(const LocalFileStorage& storage, std::string_view path);
   /// The journal's name of the store at a path. InvalidArgument when nested too deeply.
   static std::string storeNameAt(const LocalFileStorage& storage, std::string_view path);
 };

@@ -13,7 +13,7 @@ namespace penstock::state {
 
 namespace {
 
-constexpr std::size_t storeNameBytesMax = 4096;      // bounds nesting; arbitrary
+constexpr std::size_t storeNameBytesMax = 4096;  // bounds nesting; arbitrary
 constexpr std::int64_t ttlMsMax = std::int64_t{1000} * 366 * 86'400'000;  // far from overflow
 
 bool hasExpired(std::string_view bytes, Clock& clock) {
@@ -49,7 +49,7 @@ std::shared_ptr<const StorageReader::Space> StorageReader::Space::open(
     std::shared_ptr<Journal> journal, const LocalFileStorageOptions& options, Clock* clock,
     std::string storeName) {
   auto space = std::make_shared<Space>();
-  space->store = journal->store(journal->declareStore(storeName));
+  space->store = journal->store(journal->declareStore(storeName, options.engine));
   journal->leaveOut(space->store->id(),
                     [clock](std::string_view value) { return hasExpired(value, *clock); });
   space->journal = std::move(journal);
@@ -195,8 +195,9 @@ void StorageReader::throwUndecoded(std::string_view key, std::string_view bytes,
   if (how == detail::Decoded::OutOfRange) remark = ", which its value does not fit";
   if (how == detail::Decoded::Unreadable) remark = "; its bytes are not of the form expected";
   if (how == detail::Decoded::Newer) {
-    remark = "; it, or a struct in it, was stored by a newer version of the type than this program "
-             "knows (CEREAL_CLASS_VERSION)";
+    remark =
+        "; it, or a struct in it, was stored by a newer version of the type than this program "
+        "knows (CEREAL_CLASS_VERSION)";
   }
   throw TypeMismatch(fmt::format("key {} of {} ({}) holds {}, but was read as {}{}", shownKey(key),
                                  directory(), space_->storeName, detail::describeStored(bytes),
@@ -225,6 +226,11 @@ const std::string& StorageAccess::storeName(const StorageReader& storage) {
 const std::map<std::string, std::shared_ptr<const Store>, std::less<>>& StorageAccess::stores(
     const StorageSnapshot& snapshot) {
   return *snapshot.space_->views;
+}
+
+StoreId StorageAccess::declareStoreAt(const LocalFileStorage& storage, std::string_view path) {
+  const auto& space = *storage.space_;
+  return space.journal->declareStore(space.nameAt(path), space.options.engine);
 }
 
 bool StorageAccess::foldsKeys(const LocalFileStorage& storage) {

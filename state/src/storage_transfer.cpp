@@ -17,8 +17,7 @@ constexpr std::uint64_t keysPerCall = 1024;  // of a progress callback; arbitrar
 constexpr std::uint64_t namedMax = 10;       // keys in a message; arbitrary
 
 std::string shownAt(const std::string& path, std::string_view key) {
-  return path.empty() ? shownKey(key)
-                      : fmt::format("{} of sub-storage {}", shownKey(key), path);
+  return path.empty() ? shownKey(key) : fmt::format("{} of sub-storage {}", shownKey(key), path);
 }
 
 }  // namespace
@@ -110,7 +109,7 @@ void StorageImporter::beginCopying() {
   Journal& journal = *StorageAccess::journal(into_);
   for (auto& [path, to] : targets_) {
     if (to.store) continue;
-    to.id = journal.declareStore(StorageAccess::storeNameAt(into_, path));
+    to.id = StorageAccess::declareStoreAt(into_, path);
     to.store = journal.store(to.id);
   }
   report_.storages = targets_.size();
@@ -121,8 +120,8 @@ void StorageImporter::put(const std::string& path, std::string_view key, std::st
   checkValue(key, stored);
   const auto to = targets_.find(path);
   if (to == targets_.end() || batchKeys_.size() + report_.keys == expected_) {
-    throw SourceChanged(fmt::format("the key {} came in while it was imported; import again",
-                                    shownAt(path, key)));
+    throw SourceChanged(
+        fmt::format("the key {} came in while it was imported; import again", shownAt(path, key)));
   }
   std::string storedKey = StorageAccess::storedKey(into_, key);
   const std::uint64_t bytes = storedKey.size() + stored.size();

@@ -11,26 +11,27 @@ const std::vector<const PackedMap::Entry*>& Layer::ordered() const {
   return ordered_;
 }
 
-StoreImage::Found StoreImage::findBelow(std::size_t layer, std::string_view key,
-                                        std::uint64_t hash, std::string_view& value) const {
+StoreImage::Found StoreImage::findBelow(std::size_t layer, std::string_view key, std::uint64_t hash,
+                                        std::string& scratch, std::string_view& value) const {
   while (layer > 0) {
     const Found found = layers[--layer]->map().find(key, hash, value);
     if (found != Found::Absent) return found;
   }
-  return snapshot && snapshot->find(key, hash, value) ? Found::Value : Found::Absent;
+  return base && base->find(key, hash, scratch, value) ? Found::Value : Found::Absent;
 }
 
-StoreImage::Found StoreImage::find(std::string_view key, std::uint64_t hash,
+StoreImage::Found StoreImage::find(std::string_view key, std::uint64_t hash, std::string& scratch,
                                    std::string_view& value) const {
-  return findBelow(layers.size(), key, hash, value);
+  return findBelow(layers.size(), key, hash, scratch, value);
 }
 
 std::uint64_t StoreImage::count() const {
-  std::uint64_t keys = snapshot ? snapshot->entries() : 0;
+  std::uint64_t keys = base ? base->entries() : 0;
+  std::string scratch;
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
     layers[layer]->map().forEach([&](std::string_view key, std::string_view, bool tombstone) {
       std::string_view value;
-      const bool below = findBelow(layer, key, hash64(key), value) == Found::Value;
+      const bool below = findBelow(layer, key, hash64(key), scratch, value) == Found::Value;
       if (tombstone && below) --keys;
       if (!tombstone && !below) ++keys;
     });
@@ -39,7 +40,7 @@ std::uint64_t StoreImage::count() const {
 }
 
 std::size_t StoreImage::memoryBytes() const {
-  std::size_t bytes = snapshot ? snapshot->memoryBytes() : 0;
+  std::size_t bytes = base ? base->memoryBytes() : 0;
   for (const auto& layer : layers) bytes += layer->memoryBytes();
   return bytes;
 }
@@ -52,9 +53,7 @@ ImageCursor::ImageCursor(StoreImage image, std::string_view from) : image_(std::
         [](const PackedMap::Entry* entry, std::string_view key) { return entry->key() < key; });
     runs_.push_back({entries.data() + (first - entries.begin()), entries.data() + entries.size()});
   }
-  if (image_.snapshot) {
-    below_ = std::make_unique<SnapshotReader::Cursor>(*image_.snapshot, from);
-  }
+  if (image_.base) below_ = image_.base->cursor(from);
   next();
 }
 
@@ -71,8 +70,14 @@ void ImageCursor::next() {
     if (newest == nullptr || (below && below_->key() < newest->key())) {
       valid_ = below;
       if (!below) return;
-      key_ = below_->key();
-      value_ = below_->value();
+      copied_ = !below_->stay();
+      if (copied_) {
+        keyCopy_ = below_->key();
+        valueCopy_ = below_->value();
+      } else {
+        key_ = below_->key();
+        value_ = below_->value();
+      }
       below_->next();
       return;
     }
@@ -83,6 +88,7 @@ void ImageCursor::next() {
     if (below && below_->key() == key) below_->next();
     if (newest->tombstone()) continue;
     valid_ = true;
+    copied_ = false;
     key_ = key;
     value_ = newest->value();
     return;

@@ -4,12 +4,13 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "frame.h"
 #include "packed_map.h"
-#include "snapshot.h"
+#include "store_base.h"
 
 namespace penstock::state {
 
@@ -32,30 +33,27 @@ class Layer {
   mutable std::vector<const PackedMap::Entry*> ordered_;
 };
 
-/// The content of a store at one moment: layers of changes over a snapshot. The newest layer that
+/// The content of a store at one moment: layers of changes over a base. The newest layer that
 /// knows a key, as value or as tombstone, decides.
 ///
 /// Threads: thread-compatible: one writer or many readers.
-/// Errors: Corruption from blocks of the snapshot that are damaged.
+/// Errors: Corruption from blocks of the base that are damaged.
 struct StoreImage {
   using Found = PackedMap::Found;
 
   std::vector<std::shared_ptr<const Layer>> layers;  // the newest last
-  std::shared_ptr<const SnapshotReader> snapshot;    // may be null
+  std::shared_ptr<const StoreBase> base;             // may be null
 
-  /// `value` points into a layer or the snapshot.
-  [[nodiscard]] Found find(std::string_view key, std::uint64_t hash,
+  /// `value` points into a layer, the base or `scratch`.
+  [[nodiscard]] Found find(std::string_view key, std::uint64_t hash, std::string& scratch,
                            std::string_view& value) const;
-  [[nodiscard]] Found find(std::string_view key, std::string_view& value) const {
-    return find(key, hash64(key), value);
-  }
   /// Number of keys. Looks at every entry of the layers.
   [[nodiscard]] std::uint64_t count() const;
   [[nodiscard]] std::size_t memoryBytes() const;
 
  private:
   [[nodiscard]] Found findBelow(std::size_t layer, std::string_view key, std::uint64_t hash,
-                                std::string_view& value) const;
+                                std::string& scratch, std::string_view& value) const;
 };
 
 /// Walks the keys of an image in order.
@@ -66,8 +64,8 @@ class ImageCursor {
   /// At the first key that is not before `from`.
   ImageCursor(StoreImage image, std::string_view from);
   [[nodiscard]] bool valid() const noexcept { return valid_; }
-  [[nodiscard]] std::string_view key() const noexcept { return key_; }
-  [[nodiscard]] std::string_view value() const noexcept { return value_; }
+  [[nodiscard]] std::string_view key() const noexcept { return copied_ ? keyCopy_ : key_; }
+  [[nodiscard]] std::string_view value() const noexcept { return copied_ ? valueCopy_ : value_; }
   void next();
 
  private:
@@ -78,7 +76,10 @@ class ImageCursor {
 
   StoreImage image_;
   std::vector<Run> runs_;  // the newest first
-  std::unique_ptr<SnapshotReader::Cursor> below_;
+  std::unique_ptr<StoreBase::Cursor> below_;
+  bool copied_ = false;  // the base does not keep it for us
+  std::string keyCopy_;
+  std::string valueCopy_;
   bool valid_ = false;
   std::string_view key_;
   std::string_view value_;

@@ -32,18 +32,17 @@ void addTo(PackedMap& map, const PackedMap& newer) {
 
 }  // namespace
 
-StoreState::StoreState(StoreId id, std::string name,
-                       std::shared_ptr<const SnapshotReader> snapshot)
+StoreState::StoreState(StoreId id, std::string name, std::shared_ptr<const StoreBase> base)
     : id_(id), name_(std::move(name)), overlay_(std::make_unique<PackedMap>()) {
-  counting_ = !snapshot;
-  if (snapshot) covers_ = snapshot->covers();
-  below_.snapshot = std::move(snapshot);
+  counting_ = !base;
+  if (base) covers_ = base->covers();
+  below_.base = std::move(base);
 }
 
-StoreState::Found StoreState::find(std::string_view key, std::uint64_t hash,
+StoreState::Found StoreState::find(std::string_view key, std::uint64_t hash, std::string& scratch,
                                    std::string_view& value) const {
   const Found found = overlay_->find(key, hash, value);
-  return found != Found::Absent ? found : below_.find(key, hash, value);
+  return found != Found::Absent ? found : below_.find(key, hash, scratch, value);
 }
 
 bool StoreState::get(std::string_view key, std::string& value, std::size_t bytesMax) const {
@@ -51,7 +50,7 @@ bool StoreState::get(std::string_view key, std::string& value, std::size_t bytes
   const std::shared_lock lock(mutex_);
   checkReadable();
   std::string_view found;
-  if (find(key, hash, found) != Found::Value) return false;
+  if (find(key, hash, value, found) != Found::Value) return false;
   value.assign(found.substr(0, bytesMax));
   return true;
 }
@@ -59,8 +58,9 @@ bool StoreState::get(std::string_view key, std::string& value, std::size_t bytes
 bool StoreState::contains(std::string_view key) const {
   const std::shared_lock lock(mutex_);
   checkReadable();
+  std::string scratch;
   std::string_view found;
-  return find(key, hash64(key), found) == Found::Value;
+  return find(key, hash64(key), scratch, found) == Found::Value;
 }
 
 std::uint64_t StoreState::size() const {
@@ -114,9 +114,9 @@ StoreImage StoreState::image() const {
 }
 
 StoreState::Together::Together(std::vector<const StoreState*>& stores) : stores_(stores) {
-  std::sort(
-      stores_.begin(), stores_.end(),
-      [](const StoreState* left, const StoreState* right) { return left->id() < right->id(); });
+  std::sort(stores_.begin(), stores_.end(), [](const StoreState* left, const StoreState* right) {
+    return left->id() < right->id();
+  });
   stores_.erase(std::unique(stores_.begin(), stores_.end()), stores_.end());
   for (; held_ < stores_.size(); ++held_) stores_[held_]->mutex_.lock();
 }
@@ -132,8 +132,9 @@ void StoreState::put(std::string_view key, std::uint64_t hash, std::string_view 
   const Found before = overlay_->put(key, hash, value);
   if (before == Found::Value || !counting_) return;
   try {
+    std::string scratch;
     std::string_view old;
-    if (before == Found::Tombstone || below_.find(key, hash, old) != Found::Value) ++size_;
+    if (before == Found::Tombstone || below_.find(key, hash, scratch, old) != Found::Value) ++size_;
   } catch (const std::exception&) {
     counting_ = false;
   }
@@ -141,8 +142,9 @@ void StoreState::put(std::string_view key, std::uint64_t hash, std::string_view 
 
 void StoreState::erase(std::string_view key, std::uint64_t hash) {
   try {
+    std::string scratch;
     std::string_view old;
-    if (counting_ && find(key, hash, old) == Found::Value) --size_;
+    if (counting_ && find(key, hash, scratch, old) == Found::Value) --size_;
   } catch (const std::exception&) {
     counting_ = false;
   }
@@ -255,17 +257,17 @@ std::optional<StoreImage> StoreState::beginSnapshot() {
   return image;
 }
 
-void StoreState::installSnapshot(std::shared_ptr<const SnapshotReader> snapshot) {
+void StoreState::installSnapshot(std::shared_ptr<const StoreBase> base) {
   const std::unique_lock lock(mutex_);
   snapshotting_ = false;
   snapshotBytes_ = 0;
-  covers_ = snapshot->covers();
-  if (replaced_) return;  // what is here now is younger
+  covers_ = base->covers();
+  if (replaced_) return;           // what is here now is younger
   if (isGone_) counting_ = false;  // it may hold fewer
   const auto first = below_.layers.begin();
   below_.layers.erase(first, first + static_cast<std::ptrdiff_t>(snapshotLayers_));
   if (planted(Planted::SnapshotDropsWrites)) overlay_ = std::make_unique<PackedMap>();
-  below_.snapshot = std::move(snapshot);
+  below_.base = std::move(base);
   snapshotLayers_ = 0;
 }
 
@@ -291,23 +293,29 @@ std::size_t StoreState::layers() const {
   return below_.layers.size();
 }
 
-std::shared_ptr<const SnapshotReader> StoreState::snapshotFile() const {
+std::shared_ptr<const StoreBase> StoreState::base() const {
   const std::shared_lock lock(mutex_);
-  return below_.snapshot;
+  return below_.base;
 }
 
-void StoreState::makeTable() const {
-  if (const auto file = snapshotFile(); file && file->wantsTable()) file->makeTable();
+void StoreState::quicken() const {
+  if (const auto below = base()) below->quicken();
 }
 
-SnapshotReader::Scrubbed StoreState::scrub(std::uint64_t bytes, std::uint64_t pass) const {
-  const auto file = snapshotFile();
-  return file ? file->scrub(bytes, pass) : SnapshotReader::Scrubbed();
+StoreBase::Scrubbed StoreState::scrub(std::uint64_t bytes, std::uint64_t pass) const {
+  const auto below = base();
+  return below ? below->scrub(bytes, pass) : StoreBase::Scrubbed();
 }
 
 std::size_t StoreState::memoryBytes() const {
   const std::shared_lock lock(mutex_);
   return overlay_->memoryBytes() + below_.memoryBytes();
+}
+
+std::size_t StoreState::changesMemoryBytes() const {
+  const std::shared_lock lock(mutex_);
+  return overlay_->memoryBytes() + below_.memoryBytes() -
+         (below_.base ? below_.base->memoryBytes() : 0);
 }
 
 }  // namespace penstock::state

@@ -21,7 +21,7 @@ namespace penstock::state {
 /// The content of a store in memory: changes since the last snapshot lie over it.
 ///
 ///   overlay  <- every change goes here
-///   below       an image: layers, each an overlay of before, and the snapshot file
+///   below       an image: layers, each an overlay of before, and the base on disk
 ///
 /// An image of the moment makes a layer of the overlay, and so costs no copy; it is what views
 /// and scans read and what snapshots are written from, while changes go on in a new overlay.
@@ -30,7 +30,7 @@ namespace penstock::state {
 /// Threads: safe from any thread.
 class StoreState {
  public:
-  StoreState(StoreId id, std::string name, std::shared_ptr<const SnapshotReader> snapshot);
+  StoreState(StoreId id, std::string name, std::shared_ptr<const StoreBase> base);
 
   [[nodiscard]] StoreId id() const noexcept { return id_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
@@ -74,26 +74,27 @@ class StoreState {
   /// installSnapshot or giveUpSnapshot.
   [[nodiscard]] std::optional<StoreImage> beginSnapshot();
   /// The new snapshot takes the place of what it was written from.
-  void installSnapshot(std::shared_ptr<const SnapshotReader> snapshot);
+  void installSnapshot(std::shared_ptr<const StoreBase> base);
   void giveUpSnapshot();
 
   /// Sequence up to which the snapshot that this began from, or has made since, holds changes.
   [[nodiscard]] std::uint64_t covers() const;
   [[nodiscard]] std::uint64_t changedBytes() const;  // of changes since the last snapshot
   [[nodiscard]] std::size_t layers() const;
-  /// What makes reads quick when there are many: not to be called by who is in a hurry.
-  void makeTable() const;
-  /// SnapshotReader::scrub of the snapshot, if there is one.
-  SnapshotReader::Scrubbed scrub(std::uint64_t bytes, std::uint64_t pass) const;
+  [[nodiscard]] std::shared_ptr<const StoreBase> base() const;  // null: none
+  /// StoreBase::quicken of the base, if there is one: not to be called by who is in a hurry.
+  void quicken() const;
+  /// StoreBase::scrub of the base, if there is one.
+  StoreBase::Scrubbed scrub(std::uint64_t bytes, std::uint64_t pass) const;
   [[nodiscard]] std::size_t memoryBytes() const;
+  [[nodiscard]] std::size_t changesMemoryBytes() const;  // what the next snapshot lets go
 
  private:
   using Found = PackedMap::Found;
   void checkReadable() const {
     if (damage_) std::rethrow_exception(damage_);
   }
-  [[nodiscard]] std::shared_ptr<const SnapshotReader> snapshotFile() const;
-  [[nodiscard]] Found find(std::string_view key, std::uint64_t hash,
+  [[nodiscard]] Found find(std::string_view key, std::uint64_t hash, std::string& scratch,
                            std::string_view& value) const;
   void pushOverlay() const;
   void put(std::string_view key, std::uint64_t hash, std::string_view value);

@@ -48,6 +48,7 @@ SNAPSHOT_FOOTER = struct.Struct("<8sQQQQQQQQQ")
 SECTION_BYTES_MAX = 1 << 20
 ENTRIES_MAX = 1 << 24
 EPOCHS_KEPT = 1000
+ENGINES = 1  # the one incompatible feature
 
 SEGMENT_NAME = re.compile(r"segment-([0-9]{10})\.log")
 OTHER_NAME = re.compile(
@@ -110,12 +111,23 @@ class Cursor:
 # ---- Catalog --------------------------------------------------------------------------------
 
 
+ENGINE_FILE, ENGINE_ROCKSDB = 0, 2
+
+
+def read_engine(cursor: Cursor) -> int:
+    engine = cursor.number(1)
+    if engine not in (ENGINE_FILE, ENGINE_ROCKSDB):
+        raise Malformed(f"there is no engine {engine}")
+    return engine
+
+
 @dataclass
 class Snapshot:
     file: int
     covers: int
     bytes: int
     footer: int
+    database: bool = False
 
     @staticmethod
     def read(cursor: Cursor) -> "Snapshot":
@@ -126,6 +138,7 @@ class Snapshot:
 class StoreEntry:
     name: bytes
     snapshot: Snapshot
+    engine: int = ENGINE_FILE
 
 
 @dataclass
@@ -212,6 +225,10 @@ class Catalog:
         self.epochs = [(cursor.number(8), cursor.varint()) for _ in range(cursor.varint())]
         self.sealed = [Sealed.read(cursor) for _ in range(cursor.varint())]
         if cursor.more():
+            for store in self.stores.values():
+                store.engine = read_engine(cursor)
+                store.snapshot.database = cursor.number(1) != 0
+        if cursor.more():
             raise Malformed("bytes behind the catalog")
 
     def apply(self, data: bytes, sequence: int) -> None:
@@ -267,6 +284,15 @@ class Catalog:
             self.remove_sealed(cursor)
             self.sealed.append(sealed)
             self.sealed.sort(key=lambda one: one.first)
+        elif change == 12:
+            store, engine = cursor.varint(), read_engine(cursor)
+            if store in self.stores:
+                self.stores[store].engine = engine
+        elif change == 13:
+            store = cursor.varint()
+            snapshot = Snapshot(cursor.number(8), cursor.varint(), 0, 0, database=True)
+            if store in self.stores and snapshot.covers > self.stores[store].snapshot.covers:
+                self.stores[store].snapshot = snapshot
         else:
             raise Malformed(f"there is no change {change} of the catalog")
 
@@ -364,7 +390,7 @@ class Directory:
             raise Refused(name, 0, "not a file of Penstock")
         if hash64(content[:120]) != fields[13]:
             raise Refused(name, 0, "the header's hash is wrong")
-        if order != 0x01020304 or oldest > FORMAT_VERSION or incompatible:
+        if order != 0x01020304 or oldest > FORMAT_VERSION or incompatible & ~ENGINES:
             raise Refused(name, 0, "needs another reader", "FormatTooNew")
         if found != kind:
             raise Refused(name, 0, f"has kind {found}, not {kind}")
@@ -592,7 +618,7 @@ class Journal:
             if frame.blob:
                 self.directory.content(blob_name(frame.blob))
         for store in self.catalog.stores.values():
-            if store.snapshot.file:
+            if store.snapshot.file and not store.snapshot.database:
                 name = snapshot_name(store.snapshot.file)
                 if len(self.directory.content(name)) != store.snapshot.bytes:
                     raise Refused(name, 0, "does not have the length listed")
@@ -658,6 +684,8 @@ class Journal:
 
     def store(self, store_id: int) -> dict[bytes, bytes]:
         snapshot = self.catalog.stores[store_id].snapshot
+        if snapshot.database:
+            raise Refused(f"database-{snapshot.file:016x}.rocksdb", 0, "is RocksDB's")
         content = self.snapshot(store_id, snapshot) if snapshot.file else {}
         covers = snapshot.covers if snapshot.file else 0
         for name, whole in self.sections(

@@ -464,8 +464,9 @@ TEST_F(JsonLinesTest, ValuesThatExpireOrAreCompressedAreReadableAndKeepTheirTime
   exportJsonLines(compressing, out);
   const std::int64_t now = machine_.clock().wallMs();
   EXPECT_THAT(out.str(), HasSubstr("{\"key\":\"a\",\"value\":\"" + text + "\"}\n"));
-  EXPECT_THAT(out.str(), HasSubstr("{\"key\":\"b\",\"value\":1,\"expires\":" +
-                                   std::to_string(now + 1000) + "}\n"));
+  EXPECT_THAT(
+      out.str(),
+      HasSubstr("{\"key\":\"b\",\"value\":1,\"expires\":" + std::to_string(now + 1000) + "}\n"));
   (void)import(out.str());
   exportSnapshot(compressing, "/out/file", {}, environment());
   LocalFileStorage other = open("/other");
@@ -729,7 +730,7 @@ TEST_F(SnapshotFileTest, ANewerFormIsRefusedAsThat) {
   newer.minimumReader = formatVersion + 1;
   EXPECT_THROW(importWith(newer), FormatTooNew);
   newer = header;
-  newer.incompatibleFeatures = 1;
+  newer.incompatibleFeatures = 2;
   EXPECT_THROW(importWith(newer), FormatTooNew);
   newer = header;
   newer.version = formatVersion + 7;
@@ -746,9 +747,8 @@ TEST_F(SnapshotFileTest, ASnapshotOfADirectoryIsNoExport) {
     if (name.ends_with(".snap")) found = "/from/" + name;
   }
   ASSERT_FALSE(found.empty());
-  EXPECT_THAT(
-      messageOf<Corruption>([&] { importSnapshot(found, to_, {}, environment()); }),
-      HasSubstr("no snapshot file of a storage"));
+  EXPECT_THAT(messageOf<Corruption>([&] { importSnapshot(found, to_, {}, environment()); }),
+              HasSubstr("no snapshot file of a storage"));
 }
 
 TEST_F(SnapshotFileTest, WhatHasMoreThanABatchIsCut) {
@@ -767,9 +767,9 @@ class NewFileTest : public SnapshotFileTest {};
 TEST_F(NewFileTest, AFileThatIsThereIsReplacedOnlyWhenAsked) {
   from_.set("key", 1);
   write("/out/file", "precious");
-  EXPECT_THAT(messageOf<InvalidArgument>(
-                  [&] { exportSnapshot(from_, "/out/file", {}, environment()); }),
-              HasSubstr("/out/file"));
+  EXPECT_THAT(
+      messageOf<InvalidArgument>([&] { exportSnapshot(from_, "/out/file", {}, environment()); }),
+      HasSubstr("/out/file"));
   EXPECT_THROW(exportJsonLines(from_, "/out/file", {}, environment()), InvalidArgument);
   EXPECT_EQ(read("/out/file"), "precious");
   EXPECT_THROW(exportSnapshot(from_, "/out", {.replace = true}, environment()), InvalidArgument);

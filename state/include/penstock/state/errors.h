@@ -72,6 +72,13 @@ class DiskFull : public Error {
   std::string file_;
 };
 
+/// The stores of the process hold as much memory as they may (penstock/state/memory.h). Nothing was
+/// written; works again once snapshots have let changes go, or with a higher limit.
+class MemoryExceeded : public Error {
+ public:
+  explicit MemoryExceeded(const std::string& message) : Error(ErrorCode::Retry, message) {}
+};
+
 /// A failed call of the operating system, with its errno text.
 class IoError : public Error {
  public:

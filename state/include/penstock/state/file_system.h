@@ -156,6 +156,9 @@ struct Environment {
 
   /// The real machine. Lives until the process ends.
   static const Environment& real();
+  /// The real clock, and files of this process only: a directory is gone when the last journal in
+  /// it is closed. Lives until the process ends.
+  static const Environment& memory();
 };
 
 }  // namespace penstock::state

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/state/engine.h>
 #include <penstock/state/file_system.h>
 #include <penstock/state/journal.h>
 #include <penstock/state/verify.h>
@@ -22,8 +23,9 @@ struct FileTotal {
 struct StoreDescription {
   std::string name;
   std::optional<std::uint64_t> keys;  // nullopt: damaged, see verifyJournal
-  std::uint64_t snapshotBytes = 0;    // of its snapshot's file
-  std::uint64_t changedBytes = 0;     // of changes that its snapshot does not hold
+  Engine engine = Engine::File;
+  std::uint64_t snapshotBytes = 0;  // of its snapshot's file, or its database's files
+  std::uint64_t changedBytes = 0;   // of changes that its snapshot does not hold
 };
 
 /// A log as it lies in the directory.
@@ -43,8 +45,8 @@ struct JournalDescription {
   std::string holder;
   std::vector<FileTotal> files;
   Sequence last;
-  Sequence synced;          // up to which the frames say that they were on disk
-  std::uint64_t epoch = 0;  // the present one
+  Sequence synced;           // up to which the frames say that they were on disk
+  std::uint64_t epoch = 0;   // the present one
   std::uint64_t epochs = 0;  // that are known
   std::vector<StoreDescription> stores;
   std::vector<LogDescription> logs;

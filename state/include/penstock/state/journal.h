@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/state/engine.h>
 #include <penstock/state/errors.h>
 #include <penstock/state/file_system.h>
 #include <penstock/state/journal_metrics.h>
@@ -154,7 +155,9 @@ class Journal {
   [[nodiscard]] Sharing sharing() const noexcept;
 
   // Stores and logs. Declaring an unknown name is a (buffered) frame of its own.
-  StoreId declareStore(std::string_view name);
+  /// `engine`: how the store is kept from its next snapshot on; remembered. nullopt: as it was,
+  /// File at first. Throws ConfigurationError for one that is not to be had here.
+  StoreId declareStore(std::string_view name, std::optional<Engine> engine = std::nullopt);
   [[nodiscard]] std::optional<StoreId> findStore(std::string_view name);
   [[nodiscard]] std::vector<StoreInfo> stores();
   void removeStore(StoreId id);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <penstock/state/detail/stored.h>
+#include <penstock/state/engine.h>
 #include <penstock/state/errors.h>
 #include <penstock/state/journal.h>
 #include <penstock/state/storage_reader.h>
@@ -29,8 +30,11 @@ struct LocalFileStorageOptions {
   // Changes behaviour.
   Durability durability = Durability::Synced;  // of every write; Buffered is far quicker
   Sharing sharing = Sharing::Exclusive;        // Shared: several processes, all opening it so
-  bool createDirectory = true;                 // false: a missing directory is an error
-  bool allowNetworkFileSystem = false;         // refused unless asked for
+  /// How its content is kept, see penstock/state/engine.h; remembered. nullopt: as it was, File at
+  /// first. With Memory nothing is on disk, and the directory is but a name within the process.
+  std::optional<Engine> engine = std::nullopt;
+  bool createDirectory = true;          // false: a missing directory is an error
+  bool allowNetworkFileSystem = false;  // refused unless asked for
   /// Compatibility with legacy Quix storages: A-Z in keys become a-z, in calls and in lists.
   bool lowerCaseKeys = false;
   /// Of values that are set without one of their own: by the wall clock, from 1 ms to 1,000 years;
@@ -57,8 +61,9 @@ struct Updated {
 
 /// A directory that keeps named values of a program across restarts, crashes and power loss.
 ///
-/// Use it for counters, positions, settings, caches of up to tens of millions of keys: all keys
-/// are held in memory as well. For state that follows a topic use `penstock::Application`.
+/// Use it for counters, positions, settings, caches of up to tens of millions of keys; for more
+/// than fits memory there is Engine::RocksDb. For state that follows a topic use
+/// `penstock::Application`.
 ///
 /// Types: bool, every integer that fits an int64, float and double, strings, bytes, `Value` (null,
 /// lists, maps), and any struct with a cereal `serialize` once <penstock/state/cereal.h> is

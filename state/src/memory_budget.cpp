@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "memory_budget.h"
+
+#include <fmt/format.h>
+#include <penstock/state/errors.h>
+#include <penstock/state/memory.h>
+#include <unistd.h>
+#include <algorithm>
+#include <fstream>
+#include <string>
+
+namespace penstock::state {
+
+namespace {
+
+constexpr std::uint64_t limitMin = 16ULL << 20;
+
+void lowerTo(std::uint64_t& bytes, const std::string& file) {
+  std::uint64_t limit = 0;
+  if (std::ifstream(file) >> limit && limit > 0) bytes = std::min(bytes, limit);  // "max" is none
+}
+
+/// Of the machine, or of the cgroup of this process or one above it, whichever is least.
+std::uint64_t memoryOfMachine() {
+  std::uint64_t bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                        static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    const bool unified = line.starts_with("0::");
+    if (!unified && line.find(":memory:") == std::string::npos) continue;
+    std::string group = line.substr(line.find(':', line.find(':') + 1) + 1);
+    for (;;) {  // a container may see its own group as "/", or under the host's name
+      if (unified) {
+        lowerTo(bytes, "/sys/fs/cgroup" + group + "/memory.max");
+      } else {
+        lowerTo(bytes, "/sys/fs/cgroup/memory" + group + "/memory.limit_in_bytes");
+      }
+      if (group.empty() || group == "/") break;
+      group.erase(group.rfind('/'));
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+MemoryBudget::MemoryBudget() noexcept : limit_(0) {
+  try {
+    limit_ = std::max(limitMin, memoryOfMachine() / 2);
+  } catch (const std::exception&) {  // no memory to read it
+    limit_ = limitMin;
+  }
+}
+
+MemoryBudget& MemoryBudget::process() noexcept {
+  static auto* budget = new MemoryBudget;  // outlives stores with static storage
+  return *budget;
+}
+
+StoreMemory storeMemory() noexcept {
+  const MemoryBudget& budget = MemoryBudget::process();
+  return {budget.used(), budget.limit()};
+}
+
+void setStoreMemoryLimit(std::uint64_t bytes) {
+  if (bytes < limitMin) {
+    throw InvalidArgument(fmt::format(
+        "the memory of stores cannot be limited to {} bytes: less than {}", bytes, limitMin));
+  }
+  MemoryBudget::process().limitTo(bytes);
+}
+
+}  // namespace penstock::state

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every engine promises, in every durability: the same answers, the same order, the same
+// refusals. Where engines differ (memory forgets, a database is a directory), it is said here too.
+#include <gtest/gtest.h>
+
+#include <penstock/state/backup.h>
+#include <penstock/state/inspect.h>
+#include <penstock/state/local_file_storage.h>
+#include <penstock/state/repair.h>
+#include <penstock/state/verify.h>
+#include <boost/filesystem/operations.hpp>
+#include <cmath>
+#include <cstddef>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/temporary_directory.h"
+#include "support/test_seed.h"
+
+namespace penstock::state {
+namespace {
+
+using penstock::testing::TemporaryDirectory;
+using Content = std::map<std::string, std::string>;
+
+std::vector<Engine> engines() {
+  std::vector<Engine> all{Engine::File, Engine::Memory};
+#ifdef PENSTOCK_ROCKSDB
+  all.push_back(Engine::RocksDb);
+#endif
+  return all;
+}
+
+struct Contract {
+  Engine engine = Engine::File;
+  Durability durability = Durability::Synced;
+};
+
+class EngineContract : public ::testing::TestWithParam<Contract> {
+ protected:
+  [[nodiscard]] Engine engine() const { return GetParam().engine; }
+  [[nodiscard]] const Environment& environment() const {
+    return engine() == Engine::Memory ? Environment::memory() : Environment::real();
+  }
+  /// Small, so that the background thread takes part.
+  [[nodiscard]] static JournalOptions smallOptions() {
+    JournalOptions options;
+    options.segmentBytes = 64 * 1024;
+    options.snapshotAfterBytes = 32 * 1024;
+    return options;
+  }
+  [[nodiscard]] std::shared_ptr<Journal> openJournal() const {
+    return Journal::open(directory_.path(), smallOptions(), environment());
+  }
+  [[nodiscard]] LocalFileStorage openStorage() const {
+    LocalFileStorageOptions options;
+    options.engine = engine();
+    options.durability = GetParam().durability;
+    return LocalFileStorage(directory_.path(), options);
+  }
+
+  void snapshotAll() const {
+    const auto journal = openJournal();
+    for (const StoreInfo& store : journal->stores()) journal->snapshotStore(store.id);
+  }
+
+  TemporaryDirectory directory_;
+};
+
+std::string nameOf(const ::testing::TestParamInfo<Contract>& info) {
+  return std::string(toString(info.param.engine)) +
+         (info.param.durability == Durability::Synced ? "Synced" : "Buffered");
+}
+
+std::vector<Contract> contracts() {
+  std::vector<Contract> all;
+  for (const Engine engine : engines()) {
+    all.push_back({engine, Durability::Synced});
+    all.push_back({engine, Durability::Buffered});
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(AllEngines, EngineContract, ::testing::ValuesIn(contracts()), nameOf);
+
+Content contentOf(const Store& store) {
+  Content content;
+  for (StoreCursor at = store.cursor(); at.valid(); at.next()) {
+    EXPECT_TRUE(content.emplace(at.key(), at.value()).second) << at.key() << " came twice";
+  }
+  return content;
+}
+
+void expectSame(const Store& store, const Content& expected, std::mt19937_64& random) {
+  ASSERT_TRUE(contentOf(store) == expected) << "other content";  // too much to print
+  EXPECT_EQ(store.size(), expected.size());
+  for (int i = 0; i < 50; ++i) {
+    const std::string key = std::to_string(random() % 2000);
+    std::string value = "<absent>";
+    EXPECT_EQ(store.get(key, value), expected.contains(key));
+    const auto at = expected.find(key);
+    EXPECT_EQ(value, at == expected.end() ? "<absent>" : at->second) << key;
+    EXPECT_EQ(store.contains(key), at != expected.end());
+  }
+  Content found;
+  store.scanPrefix("12", [&](std::string_view key, std::string_view value) {
+    found.emplace(key, value);
+    return true;
+  });
+  EXPECT_TRUE(found == Content(expected.lower_bound("12"), expected.lower_bound("13")));
+}
+
+// A model, with snapshots, views and openings in between.
+TEST_P(EngineContract, RandomOperationsAreThoseOfAMap) {
+  const std::uint64_t seed = penstock::testing::testSeed();
+  std::mt19937_64 random(seed);
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Content model;
+  auto journal = openJournal();
+  StoreId id = journal->declareStore("content", engine());
+  auto store = journal->store(id);
+  struct View {
+    std::shared_ptr<const Store> store;
+    Content content;
+  };
+  std::vector<View> views;
+  for (int round = 0; round < 60; ++round) {
+    Commit commit;
+    for (int i = 0; i < 200; ++i) {
+      const std::string key = std::to_string(random() % 2000);
+      const std::uint64_t what = random() % 100;
+      if (what < 70) {
+        std::string value(random() % 60, static_cast<char>('a' + random() % 26));
+        commit.put(id, key, value);
+        model[key] = value;
+      } else if (what < 98) {
+        commit.erase(id, key);
+        model.erase(key);
+      } else if (what < 99) {
+        const std::string prefix = key.substr(0, 2);
+        commit.erasePrefix(id, prefix);
+        std::erase_if(model, [&](const auto& item) { return item.first.starts_with(prefix); });
+      } else if (random() % 20 == 0) {
+        commit.clear(id);
+        model.clear();
+      }
+    }
+    (void)journal->commit(commit, GetParam().durability);
+    if (random() % 4 == 0) journal->snapshotStore(id);
+    if (random() % 4 == 0) (void)journal->clean();
+    if (random() % 5 == 0) views.push_back({store->view(), model});
+    if (round % 6 == 0) expectSame(*store, model, random);
+    if (round % 20 == 19) {
+      for (const View& view : views) expectSame(*view.store, view.content, random);
+      views.clear();
+      store.reset();
+      journal.reset();
+      if (engine() == Engine::Memory) model.clear();  // nobody had it any more
+      journal = openJournal();
+      id = journal->declareStore("content");  // the engine is remembered
+      store = journal->store(id);
+      expectSame(*store, model, random);
+    }
+  }
+}
+
+TEST_P(EngineContract, TypedValuesRoundTrip) {
+  LocalFileStorage storage = openStorage();
+  const std::vector<std::byte> bytes{std::byte{0}, std::byte{255}};
+  storage.set("long", std::numeric_limits<std::int64_t>::min());
+  storage.set("double", -0.0);
+  storage.set("string", std::string());
+  storage.set("binary", bytes);
+  storage.set("bool", true);
+  const auto check = [&] {
+    EXPECT_EQ(storage.getLong("long"), std::numeric_limits<std::int64_t>::min());
+    EXPECT_TRUE(std::signbit(storage.getDouble("double")));
+    EXPECT_EQ(storage.getString("string"), "");
+    EXPECT_EQ(storage.getBinary("binary"), bytes);
+    EXPECT_TRUE(storage.getBool("bool"));
+  };
+  check();
+  snapshotAll();
+  check();
+}
+
+TEST_P(EngineContract, BatchesAreWholeAndSubStoragesApart) {
+  LocalFileStorage storage = openStorage();
+  LocalFileStorage sub = storage.subStorage("sub");
+  Batch batch = storage.batch();
+  batch.set("a", std::int64_t{1});
+  batch.set("b", std::string("two"));
+  storage.write(batch);
+  sub.set("a", std::int64_t{10});
+  EXPECT_EQ(storage.get<std::int64_t>("a"), 1);
+  EXPECT_EQ(sub.get<std::int64_t>("a"), 10);
+  EXPECT_EQ(storage.getAllKeys(), (std::vector<std::string>{"a", "b"}));
+  EXPECT_THROW((void)storage.get<double>("a"), TypeMismatch);
+  EXPECT_THROW((void)storage.get<double>("c"), KeyNotFound);
+  const auto updated = storage.update<std::int64_t>(
+      "a", [](const std::optional<std::int64_t>& old) { return old.value_or(0) + 1; });
+  EXPECT_EQ(updated.current, 2);
+  storage.setAsync("later", std::int64_t{3}).get();
+  EXPECT_EQ(storage.getLong("later"), 3);
+  storage.clear();
+  EXPECT_TRUE(storage.getAllKeys().empty());
+  EXPECT_TRUE(sub.getAllKeys().empty());
+}
+
+TEST_P(EngineContract, WhatHasExpiredIsAbsentAndLeavesWithASnapshot) {
+  LocalFileStorage storage = openStorage();
+  const auto journal = openJournal();
+  const StoreId id = journal->stores().front().id;
+  storage.set("stays", std::int64_t{1});
+  storage.set("goes", std::int64_t{2}, {.ttl = std::chrono::milliseconds(1)});
+  while (storage.containsKey("goes")) std::this_thread::yield();
+  journal->snapshotStore(id);
+  EXPECT_EQ(journal->store(id)->size(), 1U);
+  EXPECT_EQ(storage.getAllKeys(), std::vector<std::string>{"stays"});
+}
+
+TEST_P(EngineContract, StaysWhereItSaysItDoes) {
+  {
+    LocalFileStorage storage = openStorage();
+    storage.set("count", std::int64_t{42});
+    snapshotAll();
+    storage.set("more", std::int64_t{43});
+  }
+  LocalFileStorage again = openStorage();
+  EXPECT_EQ(again.containsKey("count"), engine() != Engine::Memory);
+  EXPECT_EQ(again.containsKey("more"), engine() != Engine::Memory);
+  const bool onDisk = !boost::filesystem::is_empty(directory_.path());
+  EXPECT_EQ(onDisk, engine() != Engine::Memory);
+}
+
+TEST_P(EngineContract, RefusesKeysBeyondTheLimits) {
+  LocalFileStorage storage = openStorage();
+  EXPECT_THROW(storage.set("", std::int64_t{1}), InvalidArgument);
+  EXPECT_THROW(storage.set(std::string(64 * 1024 + 1, 'k'), std::int64_t{1}), InvalidArgument);
+  const std::string longest(64 * 1024, 'k');
+  storage.set(longest, std::string("\0\xff", 2));
+  snapshotAll();
+  EXPECT_EQ(storage.getString(longest), std::string("\0\xff", 2));
+  storage.set(std::string("\0", 1), std::int64_t{1});  // the smallest
+  snapshotAll();
+  EXPECT_EQ(storage.getAllKeys().front(), std::string("\0", 1));
+}
+
+#ifdef PENSTOCK_ROCKSDB
+
+class DatabaseStore : public ::testing::Test {
+ protected:
+  [[nodiscard]] std::string databasePath() const {
+    for (const auto& entry : boost::filesystem::directory_iterator(directory_.path())) {
+      if (entry.path().extension() == ".rocksdb") return entry.path().string();
+    }
+    return {};
+  }
+  [[nodiscard]] std::shared_ptr<Journal> open() const { return Journal::open(directory_.path()); }
+  /// Keys 0 to 999 in the database, 1000 in the journal only.
+  void write() {
+    const auto journal = open();
+    const StoreId id = journal->declareStore("large", Engine::RocksDb);
+    Commit commit;
+    for (int i = 0; i < 1000; ++i) commit.put(id, std::to_string(i), std::string(100, 'v'));
+    (void)journal->commit(commit);
+    const auto store = journal->store(id);
+    journal->snapshotStore(id);
+    commit.put(id, "1000", "newest");
+    (void)journal->commit(commit);
+  }
+  static void damageTables(const std::string& database) {
+    for (const auto& entry : boost::filesystem::directory_iterator(database)) {
+      if (entry.path().extension() != ".sst") continue;
+      std::fstream file(entry.path().string(), std::ios::in | std::ios::out | std::ios::binary);
+      file.seekp(100);
+      file << "damage";
+    }
+  }
+  static std::uint64_t keysIn(const std::string& directory) {
+    const auto journal = Journal::open(directory);
+    return journal->store(journal->findStore("large").value())->size();
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(DatabaseStore, IsVerifiedInspectedAndBackedUp) {
+  write();
+  EXPECT_TRUE(verifyJournal(directory_.path()).sound());
+  const JournalDescription found = inspectJournal(directory_.path());
+  EXPECT_EQ(found.stores.front().engine, Engine::RocksDb);
+  EXPECT_EQ(found.stores.front().keys, 1001U);
+  EXPECT_GT(found.stores.front().snapshotBytes, 1000U);
+  const std::string copy = directory_ / "copy";
+  const auto journal = open();
+  (void)backup(*journal, copy);
+  EXPECT_TRUE(verifyJournal(copy).sound());
+  EXPECT_EQ(keysIn(copy), 1001U);
+}
+
+TEST_F(DatabaseStore, DamageIsNamedAndRefused) {
+  write();
+  damageTables(databasePath());
+  const VerifyReport report = verifyJournal(directory_.path());
+  ASSERT_EQ(report.damages.size(), 1U);
+  EXPECT_EQ(report.damages.front().file, databasePath());
+  EXPECT_EQ(report.damages.front().stores, std::vector<std::string>{"large"});
+  EXPECT_THROW((void)keysIn(directory_.path()), Corruption);
+}
+
+TEST_F(DatabaseStore, OfAnotherTimeOrPlaceIsRefused) {
+  write();
+  const std::string older = directory_ / "older";
+  const std::string database = databasePath();
+  boost::filesystem::rename(database, older);
+  EXPECT_THROW((void)open(), Corruption);  // it is missing
+  boost::filesystem::rename(older, database);
+  boost::filesystem::copy(database, older, boost::filesystem::copy_options::recursive);
+  {
+    const auto journal = open();
+    const StoreId id = journal->findStore("large").value();
+    const auto store = journal->store(id);
+    journal->snapshotStore(id);
+  }
+  boost::filesystem::remove_all(database);
+  boost::filesystem::rename(older, database);
+  EXPECT_THROW((void)keysIn(directory_.path()), Corruption);
+}
+
+TEST_F(DatabaseStore, BecomesSnapshotsAndBack) {
+  write();
+  {
+    const auto journal = open();
+    const StoreId id = journal->declareStore("large", Engine::File);
+    const auto store = journal->store(id);
+    journal->snapshotStore(id);
+    EXPECT_EQ(store->size(), 1001U);
+  }
+  EXPECT_EQ(databasePath(), "");
+  {
+    const auto journal = open();
+    const StoreId id = journal->declareStore("large", Engine::RocksDb);
+    const auto store = journal->store(id);
+    const auto view = store->view();
+    journal->snapshotStore(id);
+    EXPECT_EQ(view->size(), 1001U);
+  }
+  EXPECT_NE(databasePath(), "");
+  EXPECT_EQ(keysIn(directory_.path()), 1001U);
+}
+
+TEST_F(DatabaseStore, GoesWithItsStoreButNotBeforeItsViews) {
+  write();
+  const auto journal = open();
+  const StoreId id = journal->findStore("large").value();
+  const std::string database = databasePath();
+  {
+    const auto view = journal->store(id)->view();
+    journal->removeStore(id);
+    EXPECT_EQ(view->size(), 1001U);
+  }
+}
+
+TEST_F(DatabaseStore, LeftoversOfACrashAreRemoved) {
+  write();
+  const std::string left = directory_ / "database-8000000000000001.rocksdb";
+  boost::filesystem::create_directory(left);
+  std::ofstream(left + "/000001.sst") << "half";
+  (void)open();
+  EXPECT_FALSE(boost::filesystem::exists(left));
+  EXPECT_EQ(keysIn(directory_.path()), 1001U);
+}
+
+TEST_F(DatabaseStore, ARepairedCopyHasItsContent) {
+  write();
+  const std::string copy = directory_ / "repaired";
+  repairInto(planRepair(directory_.path()), copy);
+  EXPECT_EQ(keysIn(copy), 1001U);
+}
+
+// ... but a command opens every journal as one that is shared, and reads it.
+TEST_F(DatabaseStore, IsNotMadeInAJournalThatProcessesShare) {
+  write();
+  JournalOptions options;
+  options.sharing = Sharing::Shared;
+  const auto journal = Journal::open(directory_.path(), options);
+  EXPECT_EQ(journal->store(journal->findStore("large").value())->size(), 1001U);
+  EXPECT_THROW((void)journal->declareStore("other", Engine::RocksDb), ConfigurationError);
+}
+
+#endif
+
+TEST(Engines, MemoryIsNotForAJournalOfFiles) {
+  const TemporaryDirectory directory;
+  const auto journal = Journal::open(directory.path());
+  EXPECT_THROW((void)journal->declareStore("cache", Engine::Memory), ConfigurationError);
+}
+
+TEST(Engines, MemoryOfOneNameIsSharedWhileSomebodyHasIt) {
+  LocalFileStorageOptions options;
+  options.engine = Engine::Memory;
+  LocalFileStorage first("a name", options);
+  LocalFileStorage second("a name", options);
+  first.set("key", std::int64_t{1});
+  EXPECT_EQ(second.getLong("key"), 1);
+  EXPECT_FALSE(LocalFileStorage("another", options).containsKey("key"));
+  EXPECT_THROW((void)backup(*Journal::open("a name", {}, Environment::memory()), "copy"),
+               ConfigurationError);
+}
+
+}  // namespace
+}  // namespace penstock::state
