@@ -2,6 +2,7 @@
 #include "fault/writers.h"
 
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,59 +19,73 @@ namespace {
 
 struct Ack {
   std::uint16_t writer;
-  std::uint16_t synced;
+  std::uint8_t synced;
+  std::uint8_t afterFailure;
   std::uint32_t number;
 };
 
-void write(const std::shared_ptr<state::Journal>& journal, std::uint16_t writer, int acks) {
+void write(const std::shared_ptr<state::Journal>& journal, std::uint16_t writer, int acks,
+           bool stubborn) {
   const state::StoreId store = journal->declareStore("numbers");
   const state::LogId log = journal->declareLog("records");
   const std::string key = "writer-" + std::to_string(writer);
   const auto view = journal->store(store);
   std::string text;
   auto number = static_cast<std::uint32_t>(view->get(key, text) ? std::stoul(text) : 0);
-  for (;;) {
-    ++number;
+  int triesLeft = stubborn ? 20 : 0;
+  bool failed = false;
+  for (++number;;) {
     state::Commit commit;
     commit.put(store, key, std::to_string(number));
     appendRecord(commit.recordBuffer(log), key + " " + std::to_string(number));
     commit.recordAdded(log, number);
     const bool synced = number % 4 != 0;
-    static_cast<void>(
-        journal->commit(commit, synced ? state::Durability::Synced : state::Durability::Buffered));
-    const Ack ack{writer, static_cast<std::uint16_t>(synced), number};
+    try {
+      static_cast<void>(journal->commit(
+          commit, synced ? state::Durability::Synced : state::Durability::Buffered));
+    } catch (const Error& error) {
+      if (triesLeft-- == 0) throw;
+      failed = failed || dynamic_cast<const state::JournalFailed*>(&error) != nullptr;
+      continue;
+    }
+    const Ack ack{writer, static_cast<std::uint8_t>(synced), static_cast<std::uint8_t>(failed),
+                  number++};
     if (::write(acks, &ack, sizeof ack) != sizeof ack) ::_exit(3);
   }
 }
 
-void writeOrDie(const std::shared_ptr<state::Journal>& journal, std::uint16_t writer, int acks) {
+void writeOrDie(const std::shared_ptr<state::Journal>& journal, std::uint16_t writer, int acks,
+                bool stubborn) {
   try {
-    write(journal, writer, acks);
+    write(journal, writer, acks, stubborn);
   } catch (const std::exception& error) {
+    if (stubborn) return;
     std::fprintf(stderr, "writer %d: %s\n", writer, error.what());
     ::_exit(4);
   }
 }
 
 [[noreturn]] void run(const std::string& directory, state::Sharing sharing, std::uint16_t writer,
-                      int acks) {
+                      int acks, bool stubborn) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   std::shared_ptr<state::Journal> journal;
   try {
     journal = state::Journal::open(directory, writerOptions(sharing));
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "writer %d: %s\n", writer, error.what());
+    if (!stubborn) std::fprintf(stderr, "writer %d: %s\n", writer, error.what());
     ::_exit(5);
   }
   if (sharing == state::Sharing::Shared) {
-    writeOrDie(journal, writer, acks);
+    writeOrDie(journal, writer, acks, stubborn);
   } else {
     std::vector<std::thread> threads;
     for (std::uint16_t i = 0; i < kWriters; ++i) {
-      threads.emplace_back([&, i] { writeOrDie(journal, i, acks); });
+      threads.emplace_back([&, i] { writeOrDie(journal, i, acks, stubborn); });
     }
     for (std::thread& thread : threads) thread.join();
   }
-  ::_exit(0);
+  ::close(acks);
+  for (;;) ::pause();  // with the journal open
 }
 
 void pause(long nanoseconds) {
@@ -90,7 +105,7 @@ state::JournalOptions writerOptions(state::Sharing sharing) {
   return options;
 }
 
-Writers::Writers(const std::string& directory, state::Sharing sharing) {
+Writers::Writers(const std::string& directory, state::Sharing sharing, bool stubborn) {
   std::array<int, 2> pipe{};
   if (::pipe(pipe.data()) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
   acks_ = pipe[0];
@@ -100,7 +115,7 @@ Writers::Writers(const std::string& directory, state::Sharing sharing) {
     if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
     if (child == 0) {
       ::close(pipe[0]);
-      run(directory, sharing, static_cast<std::uint16_t>(i), pipe[1]);
+      run(directory, sharing, static_cast<std::uint16_t>(i), pipe[1], stubborn);
     }
     children_.push_back(child);
   }
@@ -121,6 +136,7 @@ bool Writers::take(Acknowledged& acked) {
   acked.written[ack.writer] = std::max(acked.written[ack.writer], ack.number);
   if (ack.synced != 0) acked.synced[ack.writer] = std::max(acked.synced[ack.writer], ack.number);
   ++acked.total;
+  acked.afterFailure += ack.afterFailure;
   return true;
 }
 
@@ -148,11 +164,12 @@ std::string Writers::kill(Acknowledged& acked, bool mayFail) {
 }
 
 std::string checkWritten(const std::string& directory, state::Sharing sharing,
-                         const std::array<std::uint32_t, kWriters>& atLeast, bool trim) {
+                         const Numbers& atLeast, bool trim, std::optional<Numbers>* found) {
   try {
     const auto journal = state::Journal::open(directory, writerOptions(sharing));
     const Content content = readContent(journal);
-    std::array<std::uint32_t, kWriters> last{};
+    Numbers last{};
+    Numbers stored{};
     const auto log = content.logs.find("records");
     if (log != content.logs.end()) {
       for (const std::string& record : log->second.records) {
@@ -163,20 +180,20 @@ std::string checkWritten(const std::string& directory, state::Sharing sharing,
       }
     }
     const auto numbers = content.stores.find("numbers");
+    for (std::size_t i = 0; i < kWriters && numbers != content.stores.end(); ++i) {
+      const auto at = numbers->second.find("writer-" + std::to_string(i));
+      if (at != numbers->second.end()) {
+        stored[i] = static_cast<std::uint32_t>(std::stoul(at->second));
+      }
+    }
+    if (found != nullptr) *found = stored;
     for (std::size_t i = 0; i < kWriters; ++i) {
-      std::uint32_t stored = 0;
-      if (numbers != content.stores.end()) {
-        const auto at = numbers->second.find("writer-" + std::to_string(i));
-        if (at != numbers->second.end()) {
-          stored = static_cast<std::uint32_t>(std::stoul(at->second));
-        }
-      }
-      if (stored < atLeast[i]) {
+      if (stored[i] < atLeast[i]) {
         return "writer " + std::to_string(i) + " was told " + std::to_string(atLeast[i]) +
-               ", found " + std::to_string(stored);
+               ", found " + std::to_string(stored[i]);
       }
-      if (last[i] != 0 && stored != last[i]) {
-        return "writer " + std::to_string(i) + ": state " + std::to_string(stored) +
+      if (last[i] != 0 && stored[i] != last[i]) {
+        return "writer " + std::to_string(i) + ": state " + std::to_string(stored[i]) +
                " and record " + std::to_string(last[i]) + " do not agree";
       }
     }
