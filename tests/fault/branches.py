@@ -11,6 +11,7 @@ scoreboard.py.
 A branch is what `gcov -b` says is one, but for those that exist only because a call may throw:
   a call that may throw ends a block with two ways out; neither counts
   when it throws, what was made before is destroyed, and only the compiler asks whether it was
+  the same on lines of braces alone, where scopes end
 The code of a catch counts. Of a template the instantiations count as one.
 """
 
@@ -115,9 +116,12 @@ def read(build: Path) -> dict[str, dict[int, tuple[int, int]]]:
                 cleanup[place] = max(count, cleanup.get(place, 0))
     result: dict[str, dict[int, tuple[int, int]]] = {}
     for file, lines in found.items():
-        caught = handlers(Path(file).read_text().splitlines())
+        source = Path(file).read_text().splitlines()
+        caught = handlers(source)
         result[file] = {}
         for number, functions in lines.items():
+            if re.fullmatch(r"[\s{}();,]*(//.*)?", source[number - 1]):
+                continue
             counts = merged(functions)
             taken, total = sum(count > 0 for count in counts), len(counts)
             if number not in caught:

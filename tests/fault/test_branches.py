@@ -23,7 +23,7 @@ def test_instantiations_of_a_template_are_one_and_other_functions_are_not():
 
 
 def test_the_lines_of_a_catch_are_known():
-    source = ["try {", "  a();", "} catch (const E&) {", "  if (b) {", "    c();", "  }", "}", "d();"]
+    source = "try {\n  a();\n} catch (const E&) {\n  if (b) {\n    c();\n  }\n}\nd();".splitlines()
     assert branches.handlers(source) == {3, 4, 5, 6, 7}
     assert branches.handlers(["} catch (...) {  // nothing", "}", "a();"]) == {1, 2}
 

@@ -465,8 +465,9 @@ TEST_F(JsonLinesTest, ValuesThatExpireOrAreCompressedAreReadableAndKeepTheirTime
   exportJsonLines(compressing, out);
   const std::int64_t now = machine_.clock().wallMs();
   EXPECT_THAT(out.str(), HasSubstr("{\"key\":\"a\",\"value\":\"" + text + "\"}\n"));
-  EXPECT_THAT(out.str(), HasSubstr("{\"key\":\"b\",\"value\":1,\"expires\":" +
-                                   std::to_string(now + 1000) + "}\n"));
+  EXPECT_THAT(
+      out.str(),
+      HasSubstr("{\"key\":\"b\",\"value\":1,\"expires\":" + std::to_string(now + 1000) + "}\n"));
   (void)import(out.str());
   exportSnapshot(compressing, "/out/file", {}, environment());
   LocalFileStorage other = open("/other");
@@ -509,6 +510,11 @@ TEST_F(JsonLinesTest, ErrorsNameTheLineAndNothingIsImported) {
       {R"({"key":"b","stored":{"$binary":""}})", "something"},
       {R"({"key":"b","struct":1})", "object"},
       {R"({"key":"b","struct":{"type":"t"}})", "bytes"},
+      {R"({"key":"b","struct":{"bytes":{"$binary":""},"more":1}})", "nothing else"},
+      {R"({"key":"b","struct":{"type":1,"bytes":{"$binary":""}}})", "nothing else"},
+      {R"({"key":"b","struct":{"type":"t","more":1}})", "nothing else"},
+      {R"({"key":"b","struct":{"type":"t","bytes":"x"}})", "nothing else"},
+      {R"({"end":1.5})", "number"},
       {R"({"key":"","value":1})", "empty"},
       {R"({"storage":"a","key":"b","value":1})", "list"},
       {R"({"storage":[1],"key":"b","value":1})", "strings"},
@@ -577,6 +583,17 @@ TEST_F(JsonLinesTest, ANewerFormIsRefusedAsThatUnlessThisReaderMayReadIt) {
   const std::string readable =
       "{\"export\":\"penstock storage\",\"version\":3,\"reader\":1,\"more\":0}\n{\"end\":0}\n";
   EXPECT_EQ(import(readable).keys, 0U);
+}
+
+TEST_F(JsonLinesTest, AFirstLineOfSomethingElseIsRefused) {
+  for (const auto& [line, why] : std::initializer_list<std::pair<const char*, const char*>>{
+           {R"({"export":"another","version":1,"reader":1})", "first line of another export"},
+           {R"({"export":"penstock storage","version":1})", "lacks the number \"reader\""},
+           {R"({"export":"penstock storage","reader":1})", "lacks the number \"version\""},
+           {R"({"export":"penstock storage","version":1,"reader":"1"})", "lacks the number"}}) {
+    EXPECT_THAT(messageOf<InvalidArgument>([&, line = line] { import(std::string(line) + "\n"); }),
+                AllOf(HasSubstr("line 1"), HasSubstr(why)));
+  }
 }
 
 TEST_F(JsonLinesTest, AStreamThatFailsIsAnError) {
@@ -747,9 +764,8 @@ TEST_F(SnapshotFileTest, ASnapshotOfADirectoryIsNoExport) {
     if (name.ends_with(".snap")) found = "/from/" + name;
   }
   ASSERT_FALSE(found.empty());
-  EXPECT_THAT(
-      messageOf<Corruption>([&] { importSnapshot(found, to_, {}, environment()); }),
-      HasSubstr("no snapshot file of a storage"));
+  EXPECT_THAT(messageOf<Corruption>([&] { importSnapshot(found, to_, {}, environment()); }),
+              HasSubstr("no snapshot file of a storage"));
 }
 
 // Each checksum is right: only what the file says is wrong.
@@ -783,9 +799,9 @@ TEST_F(SnapshotFileTest, EntriesThatNoExportHasAreRefusedByTheirPlace) {
     SnapshotWriter writer(*file.value, "/out/crafted", {}, 7, 0, 0, 0, FileKind::Export);
     for (const auto& [name, value] : entries) writer.add(name, value);
     (void)writer.finish();
-    EXPECT_THAT(messageOf<Corruption>(
-                    [&] { importSnapshot("/out/crafted", to_, {}, environment()); }),
-                AllOf(HasSubstr(why), HasSubstr("/out/crafted"), HasSubstr("offset ")));
+    EXPECT_THAT(
+        messageOf<Corruption>([&] { importSnapshot("/out/crafted", to_, {}, environment()); }),
+        AllOf(HasSubstr(why), HasSubstr("/out/crafted"), HasSubstr("offset ")));
   }
   EXPECT_THAT(contentsOf("/to", environment()).at("storage"), IsEmpty());
 }
@@ -883,9 +899,9 @@ TEST_F(SnapshotFileTest, IndexAndFooterThatDoNotFitAreRefusedThoughTheirChecksum
   for (std::size_t i = 0; i < std::size(cases); ++i) {
     SCOPED_TRACE("case " + std::to_string(i));
     write("/out/crafted", crafted().bytes(cases[i].first));
-    EXPECT_THAT(messageOf<Corruption>(
-                    [&] { importSnapshot("/out/crafted", to_, {}, environment()); }),
-                HasSubstr(cases[i].second));
+    EXPECT_THAT(
+        messageOf<Corruption>([&] { importSnapshot("/out/crafted", to_, {}, environment()); }),
+        HasSubstr(cases[i].second));
   }
   EXPECT_EQ(to_.size(), 0U);
 }
@@ -904,9 +920,9 @@ TEST_F(SnapshotFileTest, ABlockWhoseEntriesDoNotFitIsRefusedThoughItsHashIsRight
   more.putStarts();
   for (CraftedExport* file : {&shifted, &longer, &more}) {
     write("/out/crafted", file->bytes());
-    EXPECT_THAT(messageOf<Corruption>(
-                    [&] { importSnapshot("/out/crafted", to_, {}, environment()); }),
-                HasSubstr("has a block that cannot be read"));
+    EXPECT_THAT(
+        messageOf<Corruption>([&] { importSnapshot("/out/crafted", to_, {}, environment()); }),
+        HasSubstr("has a block that cannot be read"));
   }
 }
 
@@ -939,9 +955,9 @@ class NewFileTest : public SnapshotFileTest {};
 TEST_F(NewFileTest, AFileThatIsThereIsReplacedOnlyWhenAsked) {
   from_.set("key", 1);
   write("/out/file", "precious");
-  EXPECT_THAT(messageOf<InvalidArgument>(
-                  [&] { exportSnapshot(from_, "/out/file", {}, environment()); }),
-              HasSubstr("/out/file"));
+  EXPECT_THAT(
+      messageOf<InvalidArgument>([&] { exportSnapshot(from_, "/out/file", {}, environment()); }),
+      HasSubstr("/out/file"));
   EXPECT_THROW(exportJsonLines(from_, "/out/file", {}, environment()), InvalidArgument);
   EXPECT_EQ(read("/out/file"), "precious");
   EXPECT_THROW(exportSnapshot(from_, "/out", {.replace = true}, environment()), InvalidArgument);
