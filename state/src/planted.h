@@ -16,23 +16,23 @@ enum class Planted : int {
   NoDirectorySyncAfterRename = 5,  // so may a snapshot that a frame lists
   UnlinkedBeforeSync = 6,          // the old file goes before the frame that lists the new one
   ChecksumNotChecked = 7,
-  OrderNotChecked = 8,           // a frame is taken whatever came before it
-  IdentityNotChecked = 9,        // files and frames of another journal pass
-  BadFrameSkipped = 10,          // recovery goes on behind it
-  TornTailNotCut = 11,           // after a failed write, the next frame goes behind what it left
-  WaiterToldSuccess = 12,        // of a group whose sync failed
-  SnapshotDropsWrites = 13,      // that came while it was made
-  PositionsOutsideBatch = 14,    // the first section of a commit is a frame of its own
-  NotMadeDurable = 15,           // recovery serves what it found without syncing it
-  DropsWithinRetention = 16,     // cleaning takes records of half the age for old
-  JoinerVouchesUnread = 21,      // for what only the cache has, after a sync of others failed
+  OrderNotChecked = 8,         // a frame is taken whatever came before it
+  IdentityNotChecked = 9,      // files and frames of another journal pass
+  BadFrameSkipped = 10,        // recovery goes on behind it
+  TornTailNotCut = 11,         // after a failed write, the next frame goes behind what it left
+  WaiterToldSuccess = 12,      // of a group whose sync failed
+  SnapshotDropsWrites = 13,    // that came while it was made
+  PositionsOutsideBatch = 14,  // the first section of a commit is a frame of its own
+  NotMadeDurable = 15,         // recovery serves what it found without syncing it
+  DropsWithinRetention = 16,   // cleaning takes records of half the age for old
+  JoinerVouchesUnread = 21,    // for what only the cache has, after a sync of others failed
 };
 
 #ifdef PENSTOCK_PLANTED_BUGS
 /// The one that PENSTOCK_PLANTED_BUG names by number.
 [[nodiscard]] bool planted(Planted bug) noexcept;
 #else
-constexpr bool planted(Planted) noexcept { return false; }
+consteval bool planted(Planted) noexcept { return false; }
 #endif
 
 }  // namespace penstock::state

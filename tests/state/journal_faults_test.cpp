@@ -4,7 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <penstock/state/backup.h>
+#include <penstock/state/inspect.h>
 #include <penstock/state/journal.h>
+#include <penstock/state/repair.h>
+#include <penstock/state/verify.h>
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -67,9 +71,8 @@ std::uint64_t usedBytes(SimFs& machine) {
 std::size_t filesWith(SimFs& machine, const std::string& part) {
   const auto files = machine.files();
   return static_cast<std::size_t>(
-      std::count_if(files.begin(), files.end(), [&](const std::string& file) {
-        return file.find(part) != std::string::npos;
-      }));
+      std::count_if(files.begin(), files.end(),
+                    [&](const std::string& file) { return file.find(part) != std::string::npos; }));
 }
 
 /// Changes a byte of the value of the first segment that is made of `letter`.
@@ -555,6 +558,133 @@ TEST(FullDiskTest, OpeningAgainAndAgainKeepsOneTornTail) {
   EXPECT_NE(journal->warnings()[0].find("segment-0000000001.log.torn-"), std::string::npos)
       << journal->warnings()[0];
   EXPECT_EQ(journal->metrics().tornTails, 1U);
+}
+
+/// What is done with a journal in a life of it, each time on a machine of its own.
+struct Undertaking {
+  const char* name;
+  std::function<void(SimFs&, Process&)> prepare;
+  std::function<void(Process&)> act;
+};
+
+void fillJournal(Journal& journal) {
+  const StoreId store = journal.declareStore("s");
+  const LogId kept = journal.declareLog("kept");
+  const LogId trimmed = journal.declareLog("trimmed");
+  for (int i = 0; i < 40; ++i) {
+    put(journal, store, "k" + std::to_string(i % 10), std::to_string(i));
+    addRecords(journal, trimmed, 5);
+    addRecords(journal, kept, 1);
+  }
+  journal.flush();
+  journal.trimLog(trimmed, 190);
+}
+
+const std::vector<Undertaking>& undertakings() {
+  static const auto filled = [](SimFs&, Process& process) {
+    fillJournal(*process.open(smallSegments()));
+  };
+  // Killed with a frame half written, and a handle that never closed.
+  static const auto killed = [](SimFs& machine, Process&) {
+    Process other(machine);
+    const auto journal = other.open(smallSegments(Sharing::Shared));
+    fillJournal(*journal);
+    other.process->kill();
+    for (const std::string& name : machine.files()) {
+      if (name.find("segment-") == std::string::npos) continue;
+      auto image = machine.image(name);
+      std::size_t end = image.size();
+      while (end > 0 && image[end - 1] == std::byte{0}) --end;
+      if (filesWith(machine, "segment-") == 1) image.resize(end + 500, std::byte{7});
+      machine.setImage(name, image);
+    }
+  };
+  static const std::vector<Undertaking> all{
+      {"creates", [](SimFs&, Process&) {},
+       [](Process& process) { fillJournal(*process.open(smallSegments(Sharing::Shared))); }},
+      {"opens", filled,
+       [](Process& process) {
+         const auto journal = process.open(smallSegments());
+         put(*journal, *journal->findStore("s"), "k", "v");
+       }},
+      {"recovers", killed,
+       [](Process& process) {
+         const auto journal = process.open(smallSegments());
+         put(*journal, *journal->findStore("s"), "k", "v");
+       }},
+      {"cleans", filled,
+       [](Process& process) {
+         const auto journal = process.open(smallSegments());
+         journal->snapshotStore(*journal->findStore("s"));
+         (void)journal->clean();
+         journal->snapshotStore(*journal->findStore("s"));
+       }},
+      {"reads", filled,
+       [](Process& process) {
+         const auto journal = process.open(smallSegments());
+         LogReader reader(journal, *journal->findLog("kept"), 0);
+         LogChunk chunk;
+         while (reader.next(chunk, ReadLimit::Written)) {
+         }
+         EXPECT_EQ(get(*journal->store(*journal->findStore("s")), "k9"), "39");
+       }},
+      {"backs up", filled,
+       [](Process& process) {
+         (void)backup(kDirectory, "/copy", {}, process.process->environment());
+       }},
+      {"repairs", filled,
+       [](Process& process) {
+         const Environment& environment = process.process->environment();
+         repairInto(planRepair(kDirectory, environment), "/copy", environment);
+       }},
+      {"verifies", filled,
+       [](Process& process) {
+         const auto report = verifyJournal(kDirectory, {}, process.process->environment());
+         for (const Damage& damage : report.damages) EXPECT_FALSE(damage.text.empty());
+       }},
+      {"inspects", filled,
+       [](Process& process) { (void)inspectJournal(kDirectory, process.process->environment()); }},
+  };
+  return all;
+}
+
+// Every call, at each of its first uses: an error of ours, and afterwards all is there that was.
+TEST(EveryFailedCallTest, IsAnErrorOfOursAndHarmsNothing) {
+  std::uint64_t failures = 0;
+  for (const Undertaking& undertaking : undertakings()) {
+    for (std::size_t call = 0; call < testsupport::kSimCalls; ++call) {
+      for (const int error : {EIO, ENOSPC, EMFILE}) {
+        for (std::uint64_t nth = 1; nth <= 12; ++nth) {
+          SCOPED_TRACE(std::string(undertaking.name) + ", " +
+                       std::string(nameOf(static_cast<SimCall>(call))) + " " + std::to_string(nth) +
+                       ", error " + std::to_string(error));
+          SimFs machine(nth);
+          {
+            Process process(machine);
+            undertaking.prepare(machine, process);
+            const std::uint64_t before = machine.faultsHit();
+            machine.fail({static_cast<SimCall>(call), nth, error, false, ""});
+            try {
+              undertaking.act(process);
+            } catch (const Error& failed) {
+              EXPECT_STRNE(failed.what(), "");
+              ++failures;
+            }
+            const bool hit = machine.faultsHit() != before;
+            machine.clearFaults();
+            process.process->kill();
+            if (!hit) break;
+          }
+          Process next(machine);
+          const auto journal = next.open(smallSegments());
+          if (undertaking.name == std::string("creates")) continue;
+          ASSERT_EQ(get(*journal->store(*journal->findStore("s")), "k9"), "39");
+          ASSERT_EQ(journal->log(*journal->findLog("kept")).end, 40U);
+        }
+      }
+    }
+  }
+  EXPECT_GT(failures, 300U);
 }
 
 TEST(FileSystemKindTest, ANetworkFileSystemIsRefusedUnlessAskedFor) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -335,6 +336,63 @@ TEST_F(PosixFileSystemTest, AFullDiskIsReportedNotSignalled) {
   auto full = files_.open("/dev/full", OpenMode::ReadWrite);
   ASSERT_TRUE(full.ok());
   EXPECT_EQ(writeText(*full.value, 0, "x").error, ENOSPC);
+}
+
+// In a child, so that nothing else runs into the limit.
+TEST_F(PosixFileSystemTest, WithoutADescriptorEveryCallSaysSo) {
+  const auto kept = open("a", OpenMode::CreateNew);
+  EXPECT_EQ(inChild([&] {
+              const rlimit none{0, 0};
+              if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return 99;
+              if (files_.open(path("a"), OpenMode::Read).error != EMFILE) return 1;
+              if (files_.list(directory_).error != EMFILE) return 2;
+              if (files_.syncDirectory(directory_).error != EMFILE) return 3;
+              if (files_.mapShared(path("page")).error != EMFILE) return 4;
+              if (!files_.bootId().empty()) return 5;
+              if (files_.makeDirectories(path("new")).error != EMFILE) return 6;
+              return kept->size().ok() ? 0 : 7;
+            }),
+            0);
+}
+
+TEST_F(PosixFileSystemTest, CallsThatCannotWorkSayWhy) {
+  const std::string tooLong = path(std::string(300, 'n'));
+  EXPECT_EQ(files_.info(tooLong).error, ENAMETOOLONG);
+  EXPECT_EQ(files_.makeDirectories(tooLong + "/below").error, ENAMETOOLONG);
+  EXPECT_EQ(files_.freeBytes(path("none")).error, ENOENT);
+  EXPECT_GT(files_.freeBytes(directory_).value, 0U);
+  EXPECT_EQ(files_.syncDirectory(path("none")).error, ENOENT);
+  EXPECT_EQ(files_.list(path("none")).error, ENOENT);
+  EXPECT_EQ(files_.makeDirectories("").error, ENOENT);
+  const auto file = open("a", OpenMode::CreateNew);
+  EXPECT_FALSE(files_.info(path("a/below")).value.exists);  // ENOTDIR: there is no such thing
+  EXPECT_EQ(files_.info(path("a/below")).error, 0);
+  EXPECT_EQ(files_.list(path("a")).error, ENOTDIR);
+  const auto reading = open("a", OpenMode::Read);
+  EXPECT_EQ(writeText(*reading, 0, "x").error, EBADF);
+  EXPECT_EQ(reading->truncate(1).error, EINVAL);
+  const auto directory = files_.open(directory_, OpenMode::Read);
+  ASSERT_TRUE(directory.ok());
+  std::array<std::byte, 4> bytes{};
+  EXPECT_EQ(directory.value->read(0, bytes).error, EISDIR);
+}
+
+TEST_F(PosixFileSystemTest, PiecesWithoutBytesAreWrittenByNoCall) {
+  const auto file = open("a", OpenMode::CreateNew);
+  const std::vector<std::span<const std::byte>> pieces(100);
+  EXPECT_TRUE(file->write(5, pieces).ok());
+  EXPECT_TRUE(file->write(5, {}).ok());
+  EXPECT_EQ(file->size().value, 0U);
+}
+
+TEST_F(PosixFileSystemTest, APageWhoseFileMayNotGrowIsRefused) {
+  EXPECT_EQ(inChild([&] {
+              ::signal(SIGXFSZ, SIG_IGN);
+              const rlimit limit{100, 100};
+              if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 99;
+              return files_.mapShared(path("page")).error == EFBIG ? 0 : 1;
+            }),
+            0);
 }
 
 TEST_F(PosixFileSystemTest, TheRealEnvironmentIsOneOfEach) {

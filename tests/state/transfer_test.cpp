@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <limits>
 #include <map>
@@ -509,6 +510,11 @@ TEST_F(JsonLinesTest, ErrorsNameTheLineAndNothingIsImported) {
       {R"({"key":"b","stored":{"$binary":""}})", "something"},
       {R"({"key":"b","struct":1})", "object"},
       {R"({"key":"b","struct":{"type":"t"}})", "bytes"},
+      {R"({"key":"b","struct":{"bytes":{"$binary":""},"more":1}})", "nothing else"},
+      {R"({"key":"b","struct":{"type":1,"bytes":{"$binary":""}}})", "nothing else"},
+      {R"({"key":"b","struct":{"type":"t","more":1}})", "nothing else"},
+      {R"({"key":"b","struct":{"type":"t","bytes":"x"}})", "nothing else"},
+      {R"({"end":1.5})", "number"},
       {R"({"key":"","value":1})", "empty"},
       {R"({"storage":"a","key":"b","value":1})", "list"},
       {R"({"storage":[1],"key":"b","value":1})", "strings"},
@@ -577,6 +583,17 @@ TEST_F(JsonLinesTest, ANewerFormIsRefusedAsThatUnlessThisReaderMayReadIt) {
   const std::string readable =
       "{\"export\":\"penstock storage\",\"version\":3,\"reader\":1,\"more\":0}\n{\"end\":0}\n";
   EXPECT_EQ(import(readable).keys, 0U);
+}
+
+TEST_F(JsonLinesTest, AFirstLineOfSomethingElseIsRefused) {
+  for (const auto& [line, why] : std::initializer_list<std::pair<const char*, const char*>>{
+           {R"({"export":"another","version":1,"reader":1})", "first line of another export"},
+           {R"({"export":"penstock storage","version":1})", "lacks the number \"reader\""},
+           {R"({"export":"penstock storage","reader":1})", "lacks the number \"version\""},
+           {R"({"export":"penstock storage","version":1,"reader":"1"})", "lacks the number"}}) {
+    EXPECT_THAT(messageOf<InvalidArgument>([&, line = line] { import(std::string(line) + "\n"); }),
+                AllOf(HasSubstr("line 1"), HasSubstr(why)));
+  }
 }
 
 TEST_F(JsonLinesTest, AStreamThatFailsIsAnError) {
@@ -749,6 +766,177 @@ TEST_F(SnapshotFileTest, ASnapshotOfADirectoryIsNoExport) {
   ASSERT_FALSE(found.empty());
   EXPECT_THAT(messageOf<Corruption>([&] { importSnapshot(found, to_, {}, environment()); }),
               HasSubstr("no snapshot file of a storage"));
+}
+
+// Each checksum is right: only what the file says is wrong.
+TEST_F(SnapshotFileTest, EntriesThatNoExportHasAreRefusedByTheirPlace) {
+  using Entries = std::vector<std::pair<std::string, std::string>>;
+  const std::string longKey(LocalFileStorage::keyBytesMax + 1, 'k');
+  const auto of = [](const std::string& path, const std::string& key) { return path + '\0' + key; };
+  const std::pair<Entries, const char*> cases[] = {
+      {{}, "lacks keys"},
+      {{{"no zero", "x"}}, "has an entry of no storage"},
+      {{{of("", "key"), "\x01"}}, "has a key of no storage"},
+      {{{of("s", ""), "\0"}}, "lacks keys"},  // the first is not the root
+      {{{of("", ""), "\x02"}, {of("", "b"), "\x01"}, {of("", "a"), "\x01"}}, "out of order"},
+      {{{of("", ""), "\x02"}, {of("", "b"), "\x01"}, {of("", "b"), "\x01"}}, "out of order"},
+      {{{of("", ""), std::string(1, '\0')}, {of("", "a"), "\x01"}}, "has a key of no storage"},
+      {{{of("", ""), "\x01"}, {of("s", "a"), "\x01"}}, "has a key of no storage"},
+      {{{of("", ""), "\x02"}, {of("", "a"), "\x01"}}, "lacks keys"},
+      {{{of("", ""), "\x01"}, {of("s", ""), std::string(1, '\0')}}, "lacks keys"},
+      {{{of("", ""), "\x01"}, {of("", "a"), ""}}, "beyond the limits"},
+      {{{of("", ""), "\x01"}, {of("", longKey), "\x01"}}, "beyond the limits"},
+      {{{of("", ""), ""}}, "has a storage that cannot be read"},
+      {{{of("", ""), std::string(2, '\0')}}, "has a storage that cannot be read"},
+      {{{of("", ""), std::string(1, '\0')}, {of("a//b", ""), std::string(1, '\0')}},
+       "has a storage that cannot be read"},
+  };
+  for (const auto& [entries, why] : cases) {
+    SCOPED_TRACE(why);
+    write("/out/crafted", "");
+    const auto file = environment().files->open("/out/crafted", OpenMode::ReadWrite);
+    ASSERT_TRUE(file.ok());
+    SnapshotWriter writer(*file.value, "/out/crafted", {}, 7, 0, 0, 0, FileKind::Export);
+    for (const auto& [name, value] : entries) writer.add(name, value);
+    (void)writer.finish();
+    EXPECT_THAT(
+        messageOf<Corruption>([&] { importSnapshot("/out/crafted", to_, {}, environment()); }),
+        AllOf(HasSubstr(why), HasSubstr("/out/crafted"), HasSubstr("offset ")));
+  }
+  EXPECT_THAT(contentsOf("/to", environment()).at("storage"), IsEmpty());
+}
+
+/// An export of one block, sealed with what a test makes of it.
+struct CraftedExport {
+  std::string entries;  // of the block, with their starts behind them
+  std::uint32_t count = 0;
+  BlockRef ref{};
+  SnapshotFooter footer{};
+  std::string indexTail;  // bytes behind the index's one entry
+  std::string firstKey;
+
+  void add(std::string_view key, std::string_view value) {
+    if (count++ == 0) firstKey = key;
+    starts_.push_back(static_cast<std::uint32_t>(sizeof(BlockHeader) + entries.size()));
+    putFixed(entries, static_cast<std::uint32_t>(key.size()));
+    putFixed(entries, static_cast<std::uint32_t>(value.size()));
+    entries += key;
+    entries += value;
+  }
+  void putStarts(std::uint32_t shift = 0) {
+    for (const std::uint32_t start : starts_) putFixed(entries, start + shift);
+  }
+  /// The file; `change` sees index entry and footer before they are sealed.
+  [[nodiscard]] std::string bytes(const std::function<void(CraftedExport&)>& change = {}) {
+    constexpr std::uint64_t number = 7;
+    const FileHeader header = makeFileHeader(FileKind::Export, {}, number, 0, 0, 0);
+    BlockHeader block{};
+    block.magic = blockMagic;
+    block.length = static_cast<std::uint32_t>(sizeof(block) + entries.size());
+    block.fileOffset = sizeof(header);
+    block.number = number;
+    block.count = count;
+    block.hash = blockHash(block, entries);
+    ref = {block.fileOffset, block.length, block.count, block.hash, {}};
+    footer = {};
+    footer.magic = footerMagic;
+    footer.number = number;
+    footer.entries = count;
+    footer.blocks = 1;
+    footer.indexOffset = sizeof(header) + block.length;
+    if (change) change(*this);
+    std::string index;
+    putFixed(index, ref.offset);
+    putFixed(index, ref.length);
+    putFixed(index, ref.count);
+    putFixed(index, ref.hash);
+    putText(index, firstKey);
+    index += indexTail;
+    if (footer.indexBytes == 0) footer.indexBytes = index.size();
+    footer.indexHash = hash64(index);
+    footer.checksum =
+        hash64({reinterpret_cast<const char*>(&footer), offsetof(SnapshotFooter, checksum)});
+    std::string file(reinterpret_cast<const char*>(&header), sizeof(header));
+    file.append(reinterpret_cast<const char*>(&block), sizeof(block));
+    file += entries + index;
+    file.append(reinterpret_cast<const char*>(&footer), sizeof(footer));
+    return file;
+  }
+
+ private:
+  std::vector<std::uint32_t> starts_;
+};
+
+TEST_F(SnapshotFileTest, IndexAndFooterThatDoNotFitAreRefusedThoughTheirChecksumsAreRight) {
+  const auto crafted = [] {
+    CraftedExport file;
+    file.add(std::string(1, '\0'), "\x01");
+    file.add(std::string("\0key", 4), "\x01");
+    file.putStarts();
+    return file;
+  };
+  write("/out/whole", crafted().bytes());
+  EXPECT_EQ(importSnapshot("/out/whole", to_, {}, environment()).keys, 1U);
+  to_.clear();
+  using Change = std::function<void(CraftedExport&)>;
+  const std::pair<Change, const char*> cases[] = {
+      {[](auto& file) { file.footer.magic += 1; }, "has no whole footer"},
+      {[](auto& file) { file.footer.number += 1; }, "has no whole footer"},
+      {[](auto& file) { file.footer.indexOffset = 8; }, "footer that does not fit its size"},
+      {[](auto& file) { file.footer.indexOffset = 1 << 20; }, "footer that does not fit its size"},
+      {[](auto& file) { file.footer.indexBytes = 3; }, "footer that does not fit its size"},
+      {[](auto& file) { file.footer.blocks = 2; }, "has an index that does not fit it"},
+      {[](auto& file) { file.footer.entries = 3; }, "has an index that does not fit it"},
+      {[](auto& file) { file.ref.offset += 1; }, "has an index that does not fit it"},
+      {[](auto& file) { file.ref.length += 1; }, "has an index that does not fit it"},
+      {[](auto& file) { file.ref.length -= 1; }, "has an index that does not fit it"},
+      {[](auto& file) { file.ref.count = 0; }, "has an index that does not fit it"},
+      {[](auto& file) { file.ref.count = 100; }, "has an index that does not fit it"},
+      {[](auto& file) { file.indexTail = "more"; }, "has an index that does not fit it"},
+      {[](auto& file) { file.ref.hash += 1; }, "has a damaged block"},
+      {[](auto& file) { file.firstKey = "other"; }, "has a block that cannot be read"},
+  };
+  for (std::size_t i = 0; i < std::size(cases); ++i) {
+    SCOPED_TRACE("case " + std::to_string(i));
+    write("/out/crafted", crafted().bytes(cases[i].first));
+    EXPECT_THAT(
+        messageOf<Corruption>([&] { importSnapshot("/out/crafted", to_, {}, environment()); }),
+        HasSubstr(cases[i].second));
+  }
+  EXPECT_EQ(to_.size(), 0U);
+}
+
+TEST_F(SnapshotFileTest, ABlockWhoseEntriesDoNotFitIsRefusedThoughItsHashIsRight) {
+  CraftedExport shifted;
+  shifted.add(std::string(1, '\0'), std::string(1, '\0'));
+  shifted.putStarts(1);
+  CraftedExport longer;
+  longer.add(std::string(1, '\0'), std::string(1, '\0'));
+  longer.entries[0] = 100;  // the length of its key
+  longer.putStarts();
+  CraftedExport more;
+  more.add(std::string(1, '\0'), std::string(1, '\0'));
+  more.entries += "more";
+  more.putStarts();
+  for (CraftedExport* file : {&shifted, &longer, &more}) {
+    write("/out/crafted", file->bytes());
+    EXPECT_THAT(
+        messageOf<Corruption>([&] { importSnapshot("/out/crafted", to_, {}, environment()); }),
+        HasSubstr("has a block that cannot be read"));
+  }
+}
+
+TEST_F(SnapshotFileTest, AFileThatIsCutWhileItIsImportedIsRefused) {
+  fill();
+  const std::string whole = exportBytes();
+  ImportOptions options;
+  options.progress = [&](const TransferProgress& progress) {
+    if (progress.phase == TransferPhase::Checking) write("/out/file", whole.substr(0, 5000));
+  };
+  EXPECT_THAT(
+      messageOf<Corruption>([&] { importSnapshot("/out/file", to_, options, environment()); }),
+      HasSubstr("became shorter while it was read"));
+  EXPECT_EQ(to_.size(), 0U);
 }
 
 TEST_F(SnapshotFileTest, WhatHasMoreThanABatchIsCut) {

@@ -62,7 +62,13 @@ TEST(Value, ComparesTypeAndContent) {
   EXPECT_NE(Value(std::nan("")), Value(std::nan("")));
   EXPECT_EQ(Value(ValueMap({{"a", 1}, {"b", 2}})), Value(ValueMap({{"b", 2}, {"a", 1}})));
   EXPECT_NE(Value(ValueMap({{"a", 1}, {"b", 2}})), Value(ValueMap({{"a", 1}, {"b", 3}})));
+  EXPECT_NE(Value(ValueMap({{"a", 1}, {"b", 2}})), Value(ValueMap({{"a", 1}})));
+  EXPECT_NE(Value(ValueMap({{"a", 1}, {"b", 2}})), Value(ValueMap({{"a", 1}, {"c", 2}})));
   EXPECT_NE(Value(Value::List{1, 2}), Value(Value::List{2, 1}));
+  EXPECT_EQ(Value(), Value());
+  EXPECT_EQ(Value(true), Value(true));
+  EXPECT_EQ(Value("a"), Value("a"));
+  EXPECT_EQ(Value(bytes("a")), Value(bytes("a")));
 }
 
 TEST(ValueMap, KeepsTheOrderOfInsertion) {
@@ -127,7 +133,8 @@ TEST(ValueJson, RefusesWhatItCannotHoldExactly) {
   for (const char* json :
        {"", "{", "[1,]", "nul", "9223372036854775808", "18446744073709551616",
         "-9223372036854775809", "1e400", R"({"a":1,"a":2})", R"({"$binary":"x"})",
-        R"({"$binary":"=AAA"})", R"({"$double":"nan"})", R"({"$string":1})", "\"\xFF\"", "1 2"}) {
+        R"({"$binary":"=AAA"})", R"({"$binary":"AA=A"})", R"({"$binary":"AA==AAAA"})",
+        R"({"$double":"nan"})", R"({"$string":1})", "\"\xFF\"", "1 2"}) {
     EXPECT_THROW((void)Value::fromJson(json), InvalidArgument) << json;
   }
   EXPECT_THROW((void)Value(ValueMap{{"\xFF", 1}}).toJson(), InvalidArgument);

@@ -30,10 +30,10 @@ using testsupport::askEngine;
 using testsupport::expectSame;
 using testsupport::SimCall;
 using testsupport::SimFs;
-using testsupport::specimenDirectory;
-using testsupport::Verdict;
 using testsupport::specimen;
+using testsupport::specimenDirectory;
 using testsupport::specimenFiles;
+using testsupport::Verdict;
 
 using Bytes = std::vector<std::byte>;
 
@@ -117,9 +117,8 @@ TEST_F(VerifyTest, EveryCutIsNamedAndJudgedAsTheEngineDoes) {
     for (const std::string& path : filesOf(kind)) {
       const Bytes image = specimen().image(path);
       const std::size_t used = usedBytes(image);
-      for (const std::size_t to :
-           {std::size_t{0}, std::size_t{60}, std::size_t{128}, std::size_t{140}, used / 2,
-            used - 100, used - 9}) {
+      for (const std::size_t to : {std::size_t{0}, std::size_t{60}, std::size_t{128},
+                                   std::size_t{140}, used / 2, used - 100, used - 9}) {
         const auto machine = specimen().clone(to);
         machine->setImage(path, std::span(image).first(to));
         const VerifyReport report = verify(*machine);
@@ -156,9 +155,9 @@ TEST_F(VerifyTest, ARemovedNewestSegmentIsNoticedByTheFooterOfTheOneBefore) {
   const VerifyReport report = verify(*machine);
   EXPECT_FALSE(report.sound());
   ASSERT_THAT(report.damages, ::testing::Not(IsEmpty()));
-  const auto missing = std::find_if(
-      report.damages.begin(), report.damages.end(),
-      [&](const Damage& damage) { return damage.kind == DamageKind::MissingFile; });
+  const auto missing =
+      std::find_if(report.damages.begin(), report.damages.end(),
+                   [&](const Damage& damage) { return damage.kind == DamageKind::MissingFile; });
   ASSERT_NE(missing, report.damages.end());
   EXPECT_EQ(missing->file, newest);
   expectSame(askEngine(*machine), report);
@@ -275,6 +274,37 @@ TEST_F(VerifyTest, AnUnreadableFileIsDamageAndTheOthersAreReadAllTheSame) {
   EXPECT_GT(report.frames, 60U);
 }
 
+TEST_F(VerifyTest, ANewestSegmentThatCannotBeOpenedIsDamageThatRefuses) {
+  const auto machine = specimen().clone(1);
+  const std::string path = filesOf("segment-").back();
+  machine->fail({.call = SimCall::Open, .nth = 1, .error = EACCES, .always = true, .path = path});
+  const VerifyReport report = verify(*machine);
+  ASSERT_THAT(report.damages, SizeIs(1));
+  EXPECT_TRUE(report.refused());
+  EXPECT_THAT(report.damages[0].text,
+              HasSubstr(path + ": the newest segment cannot be opened: Permission denied"));
+}
+
+TEST_F(VerifyTest, AFileThatCannotBeOpenedIsDamageButNotMissing) {
+  for (const char* kind : {"snapshot-", "blob-", "archive-"}) {
+    const auto machine = specimen().clone(1);
+    const std::string path = filesOf(kind).front();
+    machine->fail({.call = SimCall::Open, .nth = 1, .error = EACCES, .always = true, .path = path});
+    const VerifyReport report = verify(*machine);
+    ASSERT_THAT(report.damages, ::testing::Not(IsEmpty())) << kind;
+    EXPECT_EQ(report.damages[0].kind, DamageKind::File);
+    EXPECT_EQ(report.damages[0].file, path);
+    EXPECT_THAT(report.damages[0].text, HasSubstr("cannot be opened: Permission denied"));
+  }
+}
+
+TEST_F(VerifyTest, PartsWithoutSegmentsAreSaidToBeThat) {
+  const auto machine = specimen().clone(1);
+  for (const std::string& path : filesOf("segment-")) machine->removeSynced(path);
+  EXPECT_THAT(messageOf<Corruption>([&] { (void)verify(*machine); }),
+              HasSubstr("holds parts of a journal but not its segments"));
+}
+
 TEST_F(VerifyTest, ADirectoryThatAnotherProcessHasIsVerifiedAndItsHolderNamed) {
   for (const Sharing sharing : {Sharing::Exclusive, Sharing::Shared}) {
     const auto machine = specimen().clone(1);
@@ -287,8 +317,8 @@ TEST_F(VerifyTest, ADirectoryThatAnotherProcessHasIsVerifiedAndItsHolderNamed) {
     (void)journal->commit(commit);
     const VerifyReport report = verify(*machine);
     EXPECT_TRUE(report.sound());
-    EXPECT_EQ(report.use, sharing == Sharing::Exclusive ? DirectoryUse::Exclusive
-                                                        : DirectoryUse::Shared);
+    EXPECT_EQ(report.use,
+              sharing == Sharing::Exclusive ? DirectoryUse::Exclusive : DirectoryUse::Shared);
     EXPECT_THAT(report.holder, HasSubstr("pid "));
     EXPECT_EQ(report.last, journal->written());
     commit.put(journal->findStore("young").value(), "k", "w");
@@ -360,6 +390,15 @@ TEST(VerifyDirectoryTest, WhatIsNoJournalIsRefused) {
   std::ofstream(temporary / "file") << "x";
   EXPECT_THAT(messageOf<ConfigurationError>([&] { (void)verifyJournal(temporary / "file"); }),
               HasSubstr("is a file"));
+}
+
+TEST(VerifyDirectoryTest, EachKindOfDamageHasAName) {
+  const std::pair<DamageKind, const char*> names[] = {
+      {DamageKind::File, "file"},   {DamageKind::MissingFile, "missing file"},
+      {DamageKind::Frame, "frame"}, {DamageKind::Section, "section"},
+      {DamageKind::Block, "block"}, {DamageKind::Index, "index"},
+  };
+  for (const auto& [kind, name] : names) EXPECT_EQ(nameOf(kind), name);
 }
 
 TEST(VerifyDirectoryTest, ProgressEndsAtAllBytes) {
