@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -301,8 +302,8 @@ TEST_F(VerifyTest, AFileThatCannotBeOpenedIsDamageButNotMissing) {
   }
 }
 
-/// Changes header or sections of the base frame, or of the last frame, of the newest segment, and
-/// seals it again: no checksum is wrong.
+/// Changes header or sections of the base frame, or of the last frame with sections, of the newest
+/// segment, and seals it again: no checksum is wrong. Behind the last one there is nothing then.
 void reseal(SimFs& machine, const std::string& path, bool base,
             const std::function<void(FrameHeader&, std::vector<SectionEntry>&, std::string& body)>&
                 change) {
@@ -315,7 +316,7 @@ void reseal(SimFs& machine, const std::string& path, bool base,
   for (std::uint64_t next = at; parseFrame(std::string_view(text).substr(next),
                                            {id, file.number, next}, frame) == FrameCheck::Valid;
        next += frame.header.frameBytes) {
-    at = next;
+    if (base || !frame.sections.empty()) at = next;
     if (base) break;
   }
   ASSERT_EQ(parseFrame(std::string_view(text).substr(at), {id, file.number, at}, frame),
@@ -327,6 +328,7 @@ void reseal(SimFs& machine, const std::string& path, bool base,
   encodeFrame(frame.header, frame.sections, head);
   ASSERT_EQ(frame.header.frameBytes, before);
   text.replace(at, before, head + body);
+  if (!base) std::fill(text.begin() + static_cast<std::ptrdiff_t>(at + before), text.end(), '\0');
   machine.setImage(path, std::as_bytes(std::span(text)));
 }
 
