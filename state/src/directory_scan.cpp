@@ -411,7 +411,7 @@ bool DirectoryScan::beginActive(ScannedFile& file, std::uint64_t number, std::ui
         whole += bytes;
         offset += entry.length;
       }
-      if (good && catalog.decode(whole)) {
+      if (good && understood(base.frame) && catalog.decode(whole)) {
         ++report.frames;
         active.end = {number, header.firstSequence, header.firstSequence,
                       at + base.frame.header.frameBytes, base.frame.header.checksum};
@@ -458,7 +458,7 @@ void DirectoryScan::takeActive(ScannedFile& file, const Found& found, Catalog& t
     if (entry.kind == SectionKind::Catalog) changes += file.at(at, entry.length);
     at += entry.length;
   }
-  if (!to.apply(changes, header.sequence)) {
+  if (!understood(found.frame) || !to.apply(changes, header.sequence)) {
     damaged(DamageKind::Frame, file.path(), header.fileOffset, header.frameBytes, header.sequence,
             fmt::format("{}: frame {} at offset {} holds what this version does not understand",
                         file.path(), header.sequence, header.fileOffset))

@@ -9,10 +9,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
+#include <tuple>
 
+#include "frame.h"
 #include "support/message_of.h"
 #include "support/specimen.h"
 #include "support/temporary_directory.h"
@@ -295,6 +299,93 @@ TEST_F(VerifyTest, AFileThatCannotBeOpenedIsDamageButNotMissing) {
     EXPECT_EQ(report.damages[0].kind, DamageKind::File);
     EXPECT_EQ(report.damages[0].file, path);
     EXPECT_THAT(report.damages[0].text, HasSubstr("cannot be opened: Permission denied"));
+  }
+}
+
+/// Changes header or sections of the base frame, or of the last frame with sections, of the newest
+/// segment, and seals it again: no checksum is wrong. Behind the last one there is nothing then.
+void reseal(SimFs& machine, const std::string& path, bool base,
+            const std::function<void(FrameHeader&, std::vector<SectionEntry>&, std::string& body)>&
+                change) {
+  const Bytes bytes = machine.image(path);
+  std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const FileHeader file = readFileHeader(text, path, FileKind::Segment);
+  const JournalId id{file.journalLow, file.journalHigh};
+  FrameView frame;
+  std::uint64_t at = sizeof(FileHeader);
+  for (std::uint64_t next = at; parseFrame(std::string_view(text).substr(next),
+                                           {id, file.number, next}, frame) == FrameCheck::Valid;
+       next += frame.header.frameBytes) {
+    if (base || !frame.sections.empty()) at = next;
+    if (base) break;
+  }
+  ASSERT_EQ(parseFrame(std::string_view(text).substr(at), {id, file.number, at}, frame),
+            FrameCheck::Valid);
+  std::string body = text.substr(frame.bodyOffset, at + frame.header.frameBytes - frame.bodyOffset);
+  change(frame.header, frame.sections, body);
+  std::string head;
+  const std::uint64_t before = frame.header.frameBytes;
+  encodeFrame(frame.header, frame.sections, head);
+  ASSERT_EQ(frame.header.frameBytes, before);
+  text.replace(at, before, head + body);
+  if (!base) std::fill(text.begin() + static_cast<std::ptrdiff_t>(at + before), text.end(), '\0');
+  machine.setImage(path, std::as_bytes(std::span(text)));
+}
+
+// They are no damage of the disk, but the engine refuses the directory for them.
+TEST_F(VerifyTest, FramesThatThisVersionDoesNotUnderstandRefuseAsTheEngineDoes) {
+  using Change = std::function<void(FrameHeader&, std::vector<SectionEntry>&, std::string&)>;
+  const std::tuple<const char*, bool, Change> cases[] = {
+      {"section of a newer kind", false,
+       [](auto&, auto& sections, auto&) { sections[0].kind = static_cast<SectionKind>(4); }},
+      {"flag of a newer kind", false,
+       [](auto&, auto& sections, auto&) { sections[0].flags = 0x40; }},
+      {"frame of a newer kind", false,
+       [](auto& header, auto&, auto&) { header.kind = static_cast<FrameKind>(9); }},
+      {"section that never ends", false,
+       [](auto&, auto& sections, auto&) { sections[0].flags = sectionMore; }},
+      {"change of the catalog of a newer kind", false,
+       [](auto&, auto& sections, auto& body) {
+         sections[0].kind = SectionKind::Catalog;
+         body[0] = 99;
+         sections[0].hash = hash64(std::string_view(body).substr(0, sections[0].length));
+       }},
+      {"catalog that cannot be read", true,
+       [](auto&, auto& sections, auto& body) {
+         body[2] = 0x7f;  // stores
+         sections[0].hash = hash64(std::string_view(body).substr(0, sections[0].length));
+       }},
+      {"base frame with a flag of a newer kind", true,
+       [](auto&, auto& sections, auto&) { sections[0].flags = 0x40; }},
+  };
+  const std::string path = filesOf("segment-").back();
+  for (const auto& [what, base, change] : cases) {
+    SCOPED_TRACE(what);
+    const auto machine = specimen().clone(1);
+    reseal(*machine, path, base, change);
+    const VerifyReport report = verify(*machine);
+    EXPECT_TRUE(report.refused());
+    EXPECT_TRUE(names(report, path));
+    expectSame(askEngine(*machine), report);
+  }
+}
+
+TEST_F(VerifyTest, ALastFrameOfAnotherOrderIsATornTailAsTheEngineSays) {
+  using Change = std::function<void(FrameHeader&, std::vector<SectionEntry>&, std::string&)>;
+  const Change changes[] = {
+      [](auto& header, auto&, auto&) { header.sequence += 1; },
+      [](auto& header, auto&, auto&) { header.sequence -= 1; },
+      [](auto& header, auto&, auto&) { header.previousChecksum += 1; },
+      [](auto& header, auto&, auto&) { header.kind = FrameKind::Base; },
+  };
+  const std::string path = filesOf("segment-").back();
+  for (const Change& change : changes) {
+    const auto machine = specimen().clone(1);
+    reseal(*machine, path, false, change);
+    const VerifyReport report = verify(*machine);
+    EXPECT_TRUE(report.sound());
+    EXPECT_TRUE(report.torn.has_value());
+    expectSame(askEngine(*machine), report);
   }
 }
 
