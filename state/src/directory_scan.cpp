@@ -391,7 +391,7 @@ bool DirectoryScan::beginActive(ScannedFile& file, std::uint64_t number, std::ui
     id = {header.journalLow, header.journalHigh};
     checkFileHeader(file.at(0, sizeof(header)), file.path(), FileKind::Segment, id, number);
   } catch (const Corruption& error) {
-    damaged(DamageKind::File, file.path(), error.offset(), sizeof(FileHeader), 0, error.what())
+    damaged(DamageKind::File, file.path(), error.offset(), sizeof(FileHeader), 0, error.damage())
         .refusesDirectory = true;
     wrong = "its file header";
   }
@@ -695,7 +695,7 @@ std::unique_ptr<ScannedFile> DirectoryScan::openListed(
     checkFileHeader(file->at(0, sizeof(FileHeader)), name, kind, id, number, size.store);
   } catch (const Corruption& wrong) {
     dependents(damaged(DamageKind::File, name, wrong.offset(), sizeof(FileHeader), 0,
-                       wrong.what() + file->errorText()));
+                       wrong.damage() + file->errorText()));
     return nullptr;
   }
   return file;
