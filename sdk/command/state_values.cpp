@@ -160,6 +160,7 @@ void listValues(const ValueArguments& arguments) {
 }
 
 void getValue(const ValueArguments& arguments) {
+  if (arguments.key.empty()) throw ConfigurationError("the key is empty");
   const auto journal = open(arguments.directory);
   const auto info = storeOf(*journal, arguments.sub);
   if (!info) throwNoStorage(arguments);
@@ -187,7 +188,11 @@ void getValue(const ValueArguments& arguments) {
 
 void setValue(const ValueArguments& arguments) {
   const Value value = valueOf(arguments);  // what is wrong with it is said first
-  makeStorage(arguments, MakeDirectory::No).set(arguments.key, value);
+  try {
+    makeStorage(arguments, MakeDirectory::No).set(arguments.key, value);
+  } catch (const state::InvalidArgument& error) {  // a name or key that was typed
+    throw ConfigurationError(error.what());
+  }
 }
 
 state::LocalFileStorage findStorage(const ValueArguments& arguments) {

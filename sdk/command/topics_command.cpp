@@ -153,6 +153,17 @@ void produce(const Arguments& arguments) {
   producer.close();
 }
 
+/// An offset that was typed is an argument, unlike a position that was committed.
+void requireOffset(const TopicDescription& topic, const Arguments& arguments) {
+  for (const PartitionDescription& each : topic.partitions) {
+    if (arguments.partition && each.partition.value != *arguments.partition) continue;
+    if (*arguments.offset >= each.start.value && *arguments.offset <= each.end.value) continue;
+    throw ConfigurationError(fmt::format("--offset {}: topic '{}' partition {} holds {} to {}",
+                                         *arguments.offset, topic.name, each.partition.value,
+                                         each.start.value, each.end.value));
+  }
+}
+
 /// What is to be printed, and where a consumer without a group begins.
 TopicConsumer consumerOf(const StreamingClient& client, const Arguments& arguments) {
   ConsumerOptions options;
@@ -173,6 +184,7 @@ TopicConsumer consumerOf(const StreamingClient& client, const Arguments& argumen
                                          topic.name, *arguments.partition,
                                          topic.partitions.size() - 1));
   }
+  if (arguments.offset) requireOffset(topic, arguments);
   TopicConsumer consumer = client.consumer(options);
   consumer.assign(partitions);
   if (arguments.offset) consumer.seek(Offset{*arguments.offset});

@@ -38,7 +38,7 @@ std::string_view view(const rocksdb::Slice& bytes) { return {bytes.data(), bytes
                               const std::string& directory) {
   const std::string text = fmt::format("{}: {}: {}", directory, doing, status.ToString());
   if (status.IsCorruption()) {
-    throw Corruption(directory, 0, text + "; restore the directory from a backup");
+    throw Corruption(directory, 0, text);
   }
   if (status.IsNoSpace()) throw DiskFull(text, ENOSPC, directory);
   if (status.IsMemoryLimit()) throw std::bad_alloc();
@@ -187,7 +187,7 @@ struct Database : std::enable_shared_from_this<Database> {
       throw Corruption(directory, 0,
                        directory +
                            ": is not the database of this store and journal; it was copied or "
-                           "renamed from elsewhere, or is damaged. Restore it from a backup");
+                           "renamed from elsewhere, or is damaged");
     }
     return covers;
   }
@@ -348,7 +348,7 @@ std::shared_ptr<const StoreBase> open(const std::string& directory, const Identi
     throw Corruption(directory, 0,
                      fmt::format("{}: reaches frame {}, but the journal expects it to reach frame "
                                  "{}, and ends at frame {}; the directory was put together from "
-                                 "different times. Restore it from a backup",
+                                 "different times",
                                  directory, reached, covers, end));
   }
   return std::make_shared<Base>(database, covers);

@@ -392,7 +392,7 @@ bool DirectoryScan::beginActive(ScannedFile& file, std::uint64_t number, std::ui
     id = {header.journalLow, header.journalHigh};
     checkFileHeader(file.at(0, sizeof(header)), file.path(), FileKind::Segment, id, number);
   } catch (const Corruption& error) {
-    damaged(DamageKind::File, file.path(), error.offset(), sizeof(FileHeader), 0, error.what())
+    damaged(DamageKind::File, file.path(), error.offset(), sizeof(FileHeader), 0, error.damage())
         .refusesDirectory = true;
     wrong = "its file header";
   }
@@ -696,7 +696,7 @@ std::unique_ptr<ScannedFile> DirectoryScan::openListed(
     checkFileHeader(file->at(0, sizeof(FileHeader)), name, kind, id, number, size.store);
   } catch (const Corruption& wrong) {
     dependents(damaged(DamageKind::File, name, wrong.offset(), sizeof(FileHeader), 0,
-                       wrong.what() + file->errorText()));
+                       wrong.damage() + file->errorText()));
     return nullptr;
   }
   return file;
@@ -952,7 +952,9 @@ void DirectoryScan::readDatabase(std::uint32_t store, const StoreEntry& entry) {
         if (!stillListed(entry.snapshot.file)) return;
         if (attempt < attempts) continue;
       }
-      damaged(DamageKind::File, name, 0, 0, 0, error.what()).stores.push_back(entry.name);
+      const auto* damage = dynamic_cast<const Corruption*>(&error);
+      damaged(DamageKind::File, name, 0, 0, 0, damage != nullptr ? damage->damage() : error.what())
+          .stores.push_back(entry.name);
       return;
     }
   }

@@ -67,9 +67,8 @@ ExportFile::ExportFile(File& file, std::string path) : file_(file), path_(std::m
 }
 
 void ExportFile::damaged(std::uint64_t offset, std::string_view what) const {
-  throw Corruption(path_, offset,
-                   fmt::format("{}: {} (offset {}); use another copy of it, or export again", path_,
-                               what, offset));
+  throw Corruption(path_, offset, fmt::format("{}: {} (offset {})", path_, what, offset),
+                   "use another copy of it, or export again");
 }
 
 std::string ExportFile::read(std::uint64_t offset, std::uint64_t length) const {

@@ -49,16 +49,15 @@ FileHeader makeFileHeader(FileKind kind, const JournalId& journal, std::uint64_t
 FileHeader readFileHeader(std::string_view bytes, const std::string& path, FileKind kind) {
   FileHeader header{};
   if (bytes.size() < sizeof(header)) {
-    throw Corruption(path, bytes.size(),
-                     fmt::format("{}: ends after {} bytes, inside its file header; restore the "
-                                 "directory from a backup",
-                                 path, bytes.size()));
+    throw Corruption(
+        path, bytes.size(),
+        fmt::format("{}: ends after {} bytes, inside its file header", path, bytes.size()));
   }
   std::memcpy(&header, bytes.data(), sizeof(header));
   if (header.magic != fileMagic) {
     throw Corruption(path, 0,
-                     fmt::format("{}: not a Penstock file (it does not begin with PENSTOCK); move "
-                                 "it out of the directory, or restore it from a backup",
+                     fmt::format("{}: not a Penstock file (it does not begin with PENSTOCK); if "
+                                 "it belongs elsewhere, move it out of the directory",
                                  path));
   }
   const auto sum = hash64({bytes.data(), offsetof(FileHeader, checksum)});
@@ -69,13 +68,15 @@ FileHeader readFileHeader(std::string_view bytes, const std::string& path, FileK
                                  path, sum, header.checksum));
   }
   if (header.byteOrderMark != byteOrder) {
-    throw FormatTooNew(path + ": written on a machine of another byte order");
+    throw FormatTooNew(path +
+                       ": written on a machine of another byte order; `penstock state export` "
+                       "there and `penstock state import` here move a storage");
   }
   if (header.minimumReader > formatVersion ||
       (header.incompatibleFeatures & ~knownIncompatibleFeatures) != 0) {
     throw FormatTooNew(fmt::format(
         "{}: needs a Penstock that reads format version {} with features {:#x}; this one reads "
-        "version {}",
+        "version {}. Use a newer Penstock",
         path, header.minimumReader, header.incompatibleFeatures, formatVersion));
   }
   if (header.kind != kind) {

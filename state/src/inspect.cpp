@@ -82,7 +82,7 @@ JournalDescription inspectJournal(const std::string& directory, const Environmen
         store.changedBytes = assembled.state->changedBytes();
         store.keys = assembled.state->size();
       } catch (const Corruption& damage) {  // a block of its snapshot
-        found.damages.emplace_back(damage.what());
+        found.damages.emplace_back(damage.damage());
       }
     }
     found.stores.push_back(std::move(store));

@@ -139,8 +139,7 @@ BackupReport JournalCore::backupTo(const std::string& target, const BackupOption
           report.damages.empty() ? target + ": ends in a torn frame" : report.damages.front().text;
       throw Corruption(directory_, 0,
                        fmt::format("{}: what was copied is damaged, as its source is: {}. The copy "
-                                   "was removed; verify the source and repair it into a new "
-                                   "directory",
+                                   "was removed",
                                    directory_, text));
     }
     BackupReport done{target, Sequence{sequence}, copy.files().size(), 0};

@@ -267,7 +267,7 @@ std::vector<std::uint64_t> JournalCore::listSegments(bool& others) {
     throw Corruption(directory_, 0,
                      directory_ +
                          ": holds parts of a journal but not its segments (segment-*.log); "
-                         "they were removed. Restore the directory from a backup");
+                         "they were removed");
   }
   return segments;
 }
@@ -343,7 +343,7 @@ void JournalCore::checkIdentity(const std::string& segment) {
   if (!text.starts_with(begins) || text.starts_with(begins + idText_ + ' ')) return;
   throw Corruption(name, 0,
                    fmt::format("{}: says '{}', but {} is of journal {}: files of two directories "
-                               "are mixed. Restore the directory from a backup",
+                               "are mixed",
                                name, text, segment, idText_));
 }
 
@@ -424,7 +424,7 @@ void JournalCore::recover(std::uint64_t newest) {
           name, end,
           fmt::format("{}: the frame at offset {} (sequence {}) is damaged, and the frame at "
                       "offset {} says it was on disk: this is no torn write. Cutting here would "
-                      "lose {} bytes of acknowledged data; restore the directory from a backup",
+                      "lose {} bytes of acknowledged data",
                       name, end, expected, *proof, last + 1));
     }
     if (SegmentIndex::decodeFooter(tail, id_.low, newest, end)) {
@@ -432,8 +432,7 @@ void JournalCore::recover(std::uint64_t newest) {
       const std::string missing = segmentPath(newest + 1);
       throw Corruption(missing, 0,
                        fmt::format("{}: is missing: {} was sealed, so there was a later segment. "
-                                   "What it held, from frame {} on, was acknowledged; restore the "
-                                   "directory from a backup",
+                                   "What it held, from frame {} on, was acknowledged",
                                    missing, name, expected));
     }
     setTornAside(name, tail.substr(0, last + 1), expected);
@@ -586,7 +585,7 @@ void JournalCore::checkListedFiles() {
       throw Corruption(name, 0,
                        name +
                            ": is missing, but the journal lists it. Somebody removed it, or the "
-                           "directory was copied while in use; restore it from a backup");
+                           "directory was copied while in use");
     }
     if (info.value.size < bytes || (exact && info.value.size != bytes)) {
       throw Corruption(

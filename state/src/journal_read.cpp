@@ -96,7 +96,7 @@ SegmentIndex JournalCore::rebuildIndex(const SealedFile& sealed, File& file,
       throw Corruption(name, at,
                        fmt::format("{}: the frame at offset {} (sequence {}) of a sealed segment "
                                    "is damaged; what stores and logs have only there cannot be "
-                                   "read. Restore the directory from a backup",
+                                   "read",
                                    name, at, sequence));
     }
     index.add(frame);
@@ -202,7 +202,7 @@ void JournalCore::readPieces(const FoundSection& section, std::span<char> into) 
           section.path, piece.offset,
           fmt::format(
               "{}: the section at offset {} ({} bytes, frame {}, {} {}, records {} to {}) is "
-              "damaged; it is not skipped. Restore the directory from a backup",
+              "damaged; it is not skipped",
               section.path, piece.offset, piece.length, piece.sequence,
               piece.kind == SectionKind::Log ? "log" : "store", piece.id, piece.base,
               piece.base + piece.count));
@@ -384,7 +384,7 @@ std::shared_ptr<StoreState> JournalCore::loadStore(std::uint32_t id) {
     return store;
   } catch (const Corruption& damage) {
     throw Corruption(damage.file(), damage.offset(),
-                     fmt::format("store '{}' cannot be opened: {}", entry.name, damage.what()));
+                     fmt::format("store '{}' cannot be opened: {}", entry.name, damage.damage()));
   }
 }
 

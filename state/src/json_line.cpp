@@ -136,7 +136,8 @@ JsonLineKind parseJsonLine(std::string_view text, JsonLine& record, std::uint64_
     if (!(*is == Value(mark))) throw InvalidArgument("it is the first line of another export");
     if (const auto reader = versionIn(members, "reader"); reader > jsonLinesVersion) {
       throw FormatTooNew(fmt::format(
-          "it needs a Penstock that reads version {} of the export; this one reads version {}",
+          "it needs a Penstock that reads version {} of the export; this one reads version {}. Use "
+          "a newer one",
           reader, jsonLinesVersion));
     }
     (void)versionIn(members, "version");

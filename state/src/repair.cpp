@@ -25,6 +25,9 @@ namespace penstock::state {
 
 namespace {
 
+/// When reading twice gives two things.
+constexpr const char* retryAdvice = "the disk may be failing; plan the repair again";
+
 /// Nobody opens the directory while this lives.
 std::unique_ptr<File> lockSource(const std::string& directory, const Environment& environment) {
   auto presence = environment.files->open(directory + "/PRESENCE", OpenMode::Read);
@@ -211,10 +214,10 @@ void Repair::writeSnapshot(CopyTarget& target, std::uint32_t id) {
   const bool ended = planned->fate == StoreFate::Ended;
   if (!assembled.state || assembled.whole == ended ||
       (ended && assembled.endsAt != planned->endsAt.value)) {
-    throw Corruption(scan_.path(scan_.active.end.number, FileKind::Segment), 0,
-                     fmt::format("store '{}' cannot be read any more as it was for the plan; the "
-                                 "disk may be failing. Plan the repair again",
-                                 planned->name));
+    throw Corruption(
+        scan_.path(scan_.active.end.number, FileKind::Segment), 0,
+        fmt::format("store '{}' cannot be read any more as it was for the plan", planned->name),
+        retryAdvice);
   }
   SnapshotEntry entry;
   entry.covers = plan_.last.value;
@@ -308,7 +311,8 @@ void Repair::writeArchive(CopyTarget& target, const SealedScan& file) {
                                             DirectoryScan::kindOf(file.listed));
       if (!bytes) {
         throw Corruption(scan_.path(file.listed.number, DirectoryScan::kindOf(file.listed)), 0,
-                         plan_.directory + ": a section that was whole a moment ago is not");
+                         plan_.directory + ": a section that was whole a moment ago is not",
+                         retryAdvice);
       }
       const SectionRef& first = file.index.refs()[at];
       range.end = first.base + first.count;
@@ -374,11 +378,11 @@ void Repair::write(const std::string& directory) {
     target.publish(newest);
     const VerifyReport report = verifyJournal(directory, {}, environment_);
     if (!report.sound() || report.torn) {
-      throw Corruption(
-          directory, 0,
-          fmt::format("{}: the copy is damaged: {}; the disk may be failing", directory,
-                      report.damages.empty() ? std::string("it ends in a torn frame")
-                                             : report.damages.front().text));
+      throw Corruption(directory, 0,
+                       fmt::format("{}: the copy is damaged: {}", directory,
+                                   report.damages.empty() ? std::string("it ends in a torn frame")
+                                                          : report.damages.front().text),
+                       retryAdvice);
     }
   } catch (...) {  // also what a progress callback throws
     target.abandon();

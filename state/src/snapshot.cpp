@@ -160,9 +160,7 @@ SnapshotReader::~SnapshotReader() {
 }
 
 void SnapshotReader::damaged(std::uint64_t offset, const char* what) const {
-  throw Corruption(
-      path_, offset,
-      fmt::format("{}: {} at offset {}; restore the directory from a backup", path_, what, offset));
+  throw Corruption(path_, offset, fmt::format("{}: {} at offset {}", path_, what, offset));
 }
 
 std::unique_ptr<char[]> SnapshotReader::readBlock(const BlockRef& ref) const {

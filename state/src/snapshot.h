@@ -113,6 +113,8 @@ class SnapshotReader final : public StoreBase {
   /// two places instead of some twenty. 12 B per key, and the blocks stay in memory. Not where
   /// values or the snapshot are large, nor where there is no memory for it.
   void makeTable() const;
+  /// Whether it would be of use: much was read, and it was not tried yet.
+  [[nodiscard]] bool wantsTable() const noexcept;
   void quicken() const override {
     if (wantsTable()) makeTable();
   }
@@ -126,7 +128,6 @@ class SnapshotReader final : public StoreBase {
   class BlockCursor;
   /// `own` gets the block where it is not kept.
   const char* block(std::size_t number, std::unique_ptr<char[]>& own) const;
-  [[nodiscard]] bool wantsTable() const noexcept;  // much was read, and it is not there
   std::unique_ptr<char[]> readBlock(const BlockRef& ref) const;
   /// False when an entry has no place in a slot.
   bool fill(Table& table) const;

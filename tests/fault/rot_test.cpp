@@ -2,7 +2,7 @@
 
 // Rows 7 and 8 of the scoreboard: bits that flip and blocks that land in the wrong place, in every
 // kind of file of a journal that was closed in order. The right content or a Corruption that
-// names a file: never anything else, and never a crash.
+// names a file and says what to do: never anything else, and never a crash.
 
 #include <gtest/gtest.h>
 
@@ -44,6 +44,9 @@ struct Specimen {
     std::string problem;
     if (opened.corruption) {
       if (opened.file.empty()) problem = "refused without naming a file: " + opened.problem;
+      if (!opened.problem.ends_with(state::Corruption::journalAdvice)) {
+        problem = "refused without saying what to do: " + opened.problem;
+      }
     } else if (!opened.problem.empty()) {
       problem = "neither content nor Corruption: " + opened.problem;
     } else {

@@ -9,6 +9,8 @@ written anew from the lines of LOG that begin with "row", and the others stay.
 """
 
 import re
+import shutil
+import subprocess
 import sys
 from datetime import date
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 BEGIN, END = "<!-- scoreboard: written by scripts/fault -->", "<!-- end of scoreboard -->"
 HEAD = ["| row | scale | last run | outcome | found |", "|---|---|---|---|---|"]
 SCALES = ["full", "release"]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def figures(log: str) -> str:
@@ -47,9 +50,24 @@ def updated(page: str, row: str, scale: str, entry: str) -> str:
     return before + "\n".join([BEGIN, *HEAD, *lines, END]) + after
 
 
+def commit(root: Path, page: str) -> str:
+    """What was tested, "" where git does not say. PAGE itself changes from row to row."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", root, *words], capture_output=True, text=True)
+        return done.stdout if done.returncode == 0 else ""
+
+    if not shutil.which("git") or not (name := git("describe", "--always").strip()):
+        return ""
+    changed = git("status", "--porcelain", "--untracked-files=no").splitlines()
+    dirty = any(Path(line[3:]).name != Path(page).name for line in changed)
+    return f", {name}-dirty" if dirty else f", {name}"
+
+
 def main(page: str, row: str, scale: str, seconds: str, outcome: str, log: str) -> None:
     found = figures(Path(log).read_text(errors="replace"))
-    entry = f"| {row} | {scale} | {date.today()}, {seconds} s | {outcome} | {found} |"
+    run = f"{date.today()}, {seconds} s{commit(ROOT, page)}"
+    entry = f"| {row} | {scale} | {run} | {outcome} | {found} |"
     path = Path(page)
     path.write_text(updated(path.read_text(), row, scale, entry))
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scoreboard keeps one line per row and scale, in order, with what the row's run said."""
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import scoreboard
@@ -46,4 +49,26 @@ def test_the_page_has_the_table(tmp_path):
     log = tmp_path / "log"
     log.write_text(LOG)
     scoreboard.main(str(copy), "9", "full", "12", "passed", str(log))
-    assert "| passed | open: 10 states" in copy.read_text()
+    assert re.search(r"-\d\d, 12 s(, [\w.-]+)? \| passed \| open: 10 states", copy.read_text())
+
+
+def test_the_commit_is_named_and_whether_more_than_the_page_differs_from_it(tmp_path):
+    assert scoreboard.commit(tmp_path, "page.md") == ""
+    if not shutil.which("git"):
+        return
+
+    def git(*words):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
+
+    git("init")
+    for name in ("page.md", "code.cpp"):
+        (tmp_path / name).write_text("old")
+    git("add", ".")
+    git("commit", "-m", "all")
+    clean = scoreboard.commit(tmp_path, "docs/page.md")
+    assert re.fullmatch(r", [0-9a-f]{7,}", clean)
+    (tmp_path / "page.md").write_text("new")
+    assert scoreboard.commit(tmp_path, "docs/page.md") == clean
+    (tmp_path / "code.cpp").write_text("new")
+    assert scoreboard.commit(tmp_path, "docs/page.md") == clean + "-dirty"

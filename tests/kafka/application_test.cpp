@@ -8,6 +8,8 @@
 #include <penstock/stream_errors.h>
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <future>
 #include <map>
@@ -119,6 +121,33 @@ TEST_F(ApplicationOnKafka, ARecordThatFailsEndsItAtTheLastCommit) {
   options.errorPolicy = ErrorPolicy::Skip;
   runCount(options, topic);
   EXPECT_EQ(stored("counts"), (Counts{{"a", 2}, {"b", 2}}));
+}
+
+TEST_F(ApplicationOnKafka, ASignalCommitsWhatWasProcessed) {
+  const std::string topic = makeTopic(1);
+  const std::string out = makeTopic(1);
+  ApplicationOptions options = optionsFor(state.path());
+  options.handleSignals = true;
+  options.commitInterval = std::chrono::hours(1);  // only the end commits
+  int round = 0;
+  for (const int signal : {SIGTERM, SIGINT}) {
+    produceKeys(topic, {"a", "b", "a"});
+    Application application(options);
+    application.stream<std::string_view, None>(topic)
+        .groupByKey()
+        .count({.name = "counts"})
+        .toStream()
+        .to(out);
+    std::thread runs([&] { application.run(); });
+    EXPECT_TRUE(eventually([&] { return application.metrics().recordsIn == 3; }));
+    EXPECT_EQ(committed({topic, {0}}), Offset{3 * round});
+    std::raise(signal);
+    runs.join();
+    ++round;
+    EXPECT_EQ(committed({topic, {0}}), Offset{3 * round});
+    EXPECT_EQ(stored("counts"), (Counts{{"a", 2 * round}, {"b", round}}));
+    EXPECT_EQ(transport->describeTopic(out)->partitions[0].end, Offset{2 * round});
+  }
 }
 
 TEST_F(ApplicationOnKafka, ARecordThatFailsIsSkippedAndCounted) {

@@ -190,20 +190,37 @@ TEST_F(KafkaStreams, AKilledProcessGetsItsPartitionsBackAndLosesNothing) {
   }
 }
 
+// Only the end commits: the words that lines became show that they were processed, and are there
+// without a commit.
 TEST_F(KafkaStreams, SignalsCommitAndEndIt) {
+  const std::string words = id + "-words-repartition";
+  const auto recordsIn = [&](const std::string& topic) {
+    const auto found = transport->describeTopic(topic);
+    return found ? found->partitions[0].end.value + found->partitions[1].end.value : 0;
+  };
+  const auto read = [&] { return positionOf({input, {0}}).value + positionOf({input, {1}}).value; };
+  int lines = 0;
   for (const int signal : {SIGTERM, SIGINT}) {
-    produceLines(100, signal * 1000);
-    testing::Subprocess program(command(), environment());
-    const auto read = [&] {
-      return positionOf({input, {0}}).value + positionOf({input, {1}}).value;
-    };
-    const std::int64_t all = transport->describeTopic(input)->partitions[0].end.value +
-                             transport->describeTopic(input)->partitions[1].end.value;
-    EXPECT_TRUE(eventually([&] { return read() == all; })) << program.err();
+    const int before = lines;
+    produceLines(100, before);
+    lines += 100;
+    auto arguments = command();
+    arguments.back() = "3600000";  // --commit-interval
+    testing::Subprocess program(arguments, environment());
+    EXPECT_TRUE(eventually([&] { return recordsIn(words) == 2 * lines; })) << program.err();
+    EXPECT_EQ(read(), before);
     program.signal(signal);
     const testing::Finished ended = program.wait(30s);
     EXPECT_EQ(ended.exitCode, 0) << ended.err;
+    EXPECT_EQ(read(), lines);
+    for (const std::int32_t partition : {0, 1}) {
+      EXPECT_EQ(sumOfCounts({partition}), positionOf({words, {partition}}).value);
+    }
   }
+  const testing::Finished rest = testing::Subprocess(untilEnd(), environment()).wait();
+  EXPECT_EQ(rest.exitCode, 0) << rest.err;
+  EXPECT_EQ(recordsIn(words), 2 * lines) << "nothing was read twice";
+  EXPECT_EQ(counts(), expected(lines));
 }
 
 TEST_F(KafkaStreams, AnUnreachableBrokerIsAnErrorInTime) {

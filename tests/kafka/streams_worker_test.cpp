@@ -6,7 +6,7 @@
 
 #include <set>
 
-#include "kafka/kafka_streams_worker.h"
+#include "streams/runtime/kafka_streams_worker.h"
 #include "tests/kafka/kafka_test.h"
 #include "tests/support/temporary_directory.h"
 
@@ -34,9 +34,9 @@ class KafkaStreamsWorkerTest : public KafkaTest {
   const streams::TaskId task{0, {0}};
   testing::TemporaryDirectory directory;
   streams::ApplicationPlan plan;
-  std::shared_ptr<StreamsContext> context = std::make_shared<StreamsContext>();
+  std::shared_ptr<streams::StreamsContext> context = std::make_shared<streams::StreamsContext>();
   Owner owner;
-  std::unique_ptr<KafkaStreamsWorker> worker;
+  std::unique_ptr<streams::KafkaStreamsWorker> worker;
 
   KafkaStreamsWorkerTest() {
     plan.application = freshName("worker");
@@ -52,7 +52,7 @@ class KafkaStreamsWorkerTest : public KafkaTest {
 
   void start() {
     worker.reset();
-    worker = std::make_unique<KafkaStreamsWorker>(plan, context);
+    worker = std::make_unique<streams::KafkaStreamsWorker>(plan, context);
     awaitTask();
   }
   void awaitTask() {

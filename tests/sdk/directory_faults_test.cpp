@@ -235,7 +235,7 @@ TEST_F(DirectoryFaults, DamageIsNamedAndNothingIsSkippedOrRepaired) {
   content[at] ^= 1;
   std::ofstream(segment, std::ios::binary | std::ios::trunc) << content;
   EXPECT_THAT(messageOf<state::Corruption>([&] { (void)StreamingClient(path).listTopics(); }),
-              HasSubstr(segment));
+              AllOf(HasSubstr(segment), HasSubstr(state::Corruption::journalAdvice)));
   EXPECT_EQ(codeOf([&] { count(); }), 3);
   std::ifstream file(segment, std::ios::binary);
   EXPECT_TRUE(content == std::string(std::istreambuf_iterator<char>(file), {}));
@@ -245,7 +245,8 @@ TEST_F(DirectoryFaults, ADirectoryOfSomethingElseIsRefusedAndKept) {
   std::filesystem::create_directories(path);
   std::ofstream(path + "/segment-0000000001.log") << std::string(1000, 'x');
   EXPECT_THAT(messageOf<state::Corruption>([&] { (void)StreamingClient(path).listTopics(); }),
-              HasSubstr("segment-0000000001.log"));
+              AllOf(HasSubstr("segment-0000000001.log"), HasSubstr("move it out"),
+                    HasSubstr(state::Corruption::journalAdvice)));
   EXPECT_EQ(codeOf([&] { count(); }), 3);
   EXPECT_EQ(std::filesystem::file_size(path + "/segment-0000000001.log"), 1000U);
 }

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -23,11 +24,13 @@
 #include "support/sim_fs.h"
 #include "support/subprocess.h"
 #include "support/temporary_directory.h"
+#include "support/unprivileged.h"
 #include "topics/transport.h"
 
 namespace penstock {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using testing::eventually;
 using ::testing::HasSubstr;
@@ -442,20 +445,38 @@ TEST_F(FileTopics, ForEachOfAMemberWithoutAShareEndsWhenTheGroupHasReadAll) {
   EXPECT_THAT(rest(idle), ElementsAre());
 }
 
-TEST_F(FileTopics, AReadOnlyDirectoryIsRefusedByName) {
-  if (::geteuid() == 0) {
-    // root writes everywhere, but nobody writes below a file
-    const std::string file = directory / "file";
-    ASSERT_EQ(::mknod(file.c_str(), S_IFREG | 0600, 0), 0);
-    EXPECT_THAT(messageOf<Error>([&] { const StreamingClient refused(file + "/sub"); }),
-                HasSubstr(file));
-    EXPECT_THAT(messageOf<Error>([&] { const StreamingClient refused("/proc/penstock"); }),
-                HasSubstr("/proc"));
-    return;
-  }
-  const std::string locked = directory / "locked";
-  ASSERT_EQ(::mkdir(locked.c_str(), 0500), 0);
-  EXPECT_THAT(messageOf<Error>([&] { const StreamingClient refused(locked); }), HasSubstr(locked));
+TEST_F(FileTopics, ADirectoryThatNobodyCanMakeIsRefusedByName) {
+  const std::string file = directory / "file";
+  ASSERT_EQ(::mknod(file.c_str(), S_IFREG | 0600, 0), 0);
+  EXPECT_THAT(messageOf<Error>([&] { const StreamingClient refused(file + "/sub"); }),
+              HasSubstr(file));
+  EXPECT_THAT(messageOf<Error>([&] { const StreamingClient refused("/proc/penstock"); }),
+              HasSubstr("/proc"));
+}
+
+// Without the fixture, whose client has threads: a child is forked.
+TEST(ReadOnlyFileTopics, AReadOnlyDirectoryIsRefusedByNameAndKept) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "topics";
+  { StreamingClient(path).createTopic("t"); }
+  const auto content = [&] {
+    std::map<std::string, std::uintmax_t> sizes;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(path)) {
+      sizes[entry.path().string()] = entry.is_regular_file() ? entry.file_size() : 0;
+    }
+    return sizes;
+  };
+  const auto before = content();
+  for (const auto& [name, size] : before) ASSERT_EQ(::chmod(name.c_str(), 0555), 0);
+  ASSERT_EQ(::chmod(directory.path().c_str(), 0755), 0);
+  ASSERT_EQ(::chmod(path.c_str(), 0555), 0);
+  EXPECT_THAT(testing::asUnprivileged([&] {
+                return messageOf<state::IoError>([&] { const StreamingClient refused(path); });
+              }),
+              AllOf(HasSubstr(path), HasSubstr("Permission denied"),
+                    HasSubstr("check the owner and permissions")));
+  ASSERT_EQ(::chmod(path.c_str(), 0755), 0);
+  EXPECT_EQ(content(), before);
 }
 
 TEST_F(FileTopics, ACallbacksErrorIsNotReplacedByOneOfCommitting) {

@@ -326,7 +326,10 @@ TEST_F(StateCommand, BadInputIsNamed) {
   EXPECT_THAT(refused({"set", state, "k", "x", "--type", "null"}), HasSubstr("null"));
   refused({"set", state, "k", "{", "--type", "json"});
   EXPECT_THAT(refused({"set", state, "k", "x", "--type", "text"}), HasSubstr("text"));
-  EXPECT_THAT(refused({"set", state, "", "x"}, 1), HasSubstr("key"));
+  EXPECT_THAT(refused({"set", state, "", "x"}), HasSubstr("key"));
+  EXPECT_THAT(refused({"set", state, std::string(70'000, 'k'), "x"}), HasSubstr("key"));
+  EXPECT_THAT(refused({"set", state, "k", "x", "--sub", ""}), HasSubstr("sub"));
+  EXPECT_THAT(refused({"get", state, ""}), HasSubstr("the key is empty"));
   EXPECT_THAT(refused({"get", state, "nothere"}, 1), HasSubstr("\"nothere\""));
   EXPECT_THAT(refused({"get", state, "k", "--sub", "nothere"}),
               HasSubstr("no sub-storage nothere"));

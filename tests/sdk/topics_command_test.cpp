@@ -206,10 +206,17 @@ TEST_F(TopicsCommand, WrongUseIsOneLineAndExitCodeTwo) {
 }
 
 TEST_F(TopicsCommand, AnOffsetThatIsNotThereIsRefusedNotReset) {
-  good({"create", "t"});
-  const Finished finished = topics({"consume", "t", "--offset", "5", "--until-end"});
-  EXPECT_EQ(finished.exitCode, 3) << finished.err;
-  EXPECT_THAT(finished.err, HasSubstr("to offset 5: it holds 0 to 0"));
+  good({"create", "t", "--partitions", "2"});
+  for (const char* offset : {"5", "1"}) {
+    const Finished finished = topics({"consume", "t", "--offset", offset, "--until-end"});
+    EXPECT_EQ(finished.exitCode, 2) << finished.err;
+    EXPECT_THAT(finished.err, HasSubstr("--offset " + std::string(offset) +
+                                        ": topic 't' partition 0 holds 0 to 0"));
+  }
+  good({"produce", "t", "--partition", "1"}, "one\ntwo\n");
+  EXPECT_EQ(good({"consume", "t", "--partition", "1", "--offset", "1", "--until-end"}), "two\n");
+  EXPECT_EQ(good({"consume", "t", "--partition", "1", "--offset", "2", "--until-end"}), "");
+  EXPECT_EQ(topics({"consume", "t", "--partition", "1", "--offset", "3"}).exitCode, 2);
 }
 
 TEST_F(TopicsCommand, OnlyCreateMakesADirectory) {

@@ -51,6 +51,7 @@ namespace {
 
 using penstock::testing::messageOf;
 using penstock::testing::TemporaryDirectory;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -678,7 +679,10 @@ TEST_F(LocalFileStorageTest, DamageIsRefusedByNameAndNothingIsWiped) {
       (void)open().getString("key50");
       FAIL();
     } catch (const Corruption& error) {
-      EXPECT_THAT(error.what(), HasSubstr(largest.filename().string()));
+      EXPECT_THAT(error.what(), AllOf(HasSubstr(largest.filename().string()),
+                                      HasSubstr("`penstock state verify DIR`"),
+                                      HasSubstr("restore it from a backup"),
+                                      HasSubstr("`penstock state repair DIR COPY`")));
       EXPECT_THAT(error.file(), HasSubstr(largest.filename().string()));
       EXPECT_GT(error.offset(), 0U);
       EXPECT_LE(error.offset(), at);

@@ -73,11 +73,12 @@ TEST_F(StoreSnapshotTest, EachKeyIsFoundWithAndWithoutItsTable) {
   const auto reader = open();
   for (const bool table : {false, true}) {
     if (table) reader->makeTable();
+    std::string scratch;
     std::string_view value;
-    for (int i = 0; i < 1000; ++i) ASSERT_TRUE(reader->find(key(i), hash64(key(i)), value)) << i;
+    for (int i = 0; i < 1000; ++i) ASSERT_TRUE(reader->find(key(i), hash64(key(i)), scratch, value)) << i;
     EXPECT_EQ(value, std::string(100, 'v'));
     for (const std::string& absent : {std::string("a"), key(500) + "x", std::string("z")}) {
-      EXPECT_FALSE(reader->find(absent, hash64(absent), value)) << absent;
+      EXPECT_FALSE(reader->find(absent, hash64(absent), scratch, value)) << absent;
     }
   }
   EXPECT_FALSE(reader->wantsTable());
@@ -95,18 +96,19 @@ TEST_F(StoreSnapshotTest, LargeValuesHaveNoTable) {
 TEST_F(StoreSnapshotTest, OneWithoutEntriesHoldsNothing) {
   write(0);
   const auto reader = open();
+  std::string scratch;
   std::string_view value;
-  EXPECT_FALSE(reader->find("k", hash64("k"), value));
-  EXPECT_FALSE(SnapshotReader::Cursor(*reader, "").valid());
+  EXPECT_FALSE(reader->find("k", hash64("k"), scratch, value));
+  EXPECT_FALSE(reader->cursor("")->valid());
 }
 
 TEST_F(StoreSnapshotTest, ACursorBeginsAtTheFirstKeyThatIsNotBefore) {
   write(1000);
   const auto reader = open();
-  SnapshotReader::Cursor middle(*reader, key(499) + "x");
-  ASSERT_TRUE(middle.valid());
-  EXPECT_EQ(middle.key(), key(500));
-  EXPECT_FALSE(SnapshotReader::Cursor(*reader, "z").valid());
+  const auto middle = reader->cursor(key(499) + "x");
+  ASSERT_TRUE(middle->valid());
+  EXPECT_EQ(middle->key(), key(500));
+  EXPECT_FALSE(reader->cursor("z")->valid());
 }
 
 TEST_F(StoreSnapshotTest, AFooterThatIsNotThisOnesIsRefusedThoughItsChecksumIsRight) {

@@ -181,7 +181,15 @@ TEST_F(StateDirectory, ANewerFormatIsRefusedByTheVersionItNeeds) {
     writeHeader(path, [](FileHeader& header) { header.minimumReader = formatVersion + 1; });
     std::string newer = contentOf(path);
     EXPECT_THAT(messageOf<FormatTooNew>([&] { open(); }),
-                AllOf(HasSubstr(path), HasSubstr("format version 2")));
+                AllOf(HasSubstr(path), HasSubstr("format version 2"), HasSubstr("newer Penstock")));
+    EXPECT_EQ(contentOf(path), newer);
+
+    write(path, was);
+    writeHeader(path, [](FileHeader& header) { header.byteOrderMark = 0x04030201; });
+    newer = contentOf(path);
+    EXPECT_THAT(
+        messageOf<FormatTooNew>([&] { open(); }),
+        AllOf(HasSubstr(path), HasSubstr("byte order"), HasSubstr("`penstock state export`")));
     EXPECT_EQ(contentOf(path), newer);
 
     write(path, was);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "specimen.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace penstock::testsupport {
@@ -11,12 +12,20 @@ using state::Journal;
 using state::JournalOptions;
 using state::LogId;
 using state::StoreId;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 namespace {
 
 void addRecord(Commit& commit, LogId log, std::string_view text, std::int64_t timeMs) {
   commit.recordBuffer(log) += text;
   commit.recordAdded(log, timeMs);
+}
+
+void expectAdvice(const state::Corruption& damage) {
+  EXPECT_FALSE(damage.file().empty());
+  EXPECT_EQ(damage.what(), damage.damage() + "; " + state::Corruption::journalAdvice);
+  EXPECT_THAT(damage.damage(), Not(HasSubstr("penstock state"))) << "advice stands there twice";
 }
 
 }  // namespace
@@ -110,7 +119,7 @@ Verdict askEngine(SimFs& machine, const std::string& directory) {
       } catch (const state::Corruption& damage) {
         verdict.stores.erase(info.name);
         verdict.failedStores.insert(info.name);
-        EXPECT_FALSE(damage.file().empty());
+        expectAdvice(damage);
       }
     }
     for (const state::LogInfo& info : journal->logs()) {
@@ -123,7 +132,8 @@ Verdict askEngine(SimFs& machine, const std::string& directory) {
           if (!reader.next(chunk, state::ReadLimit::Written)) break;
           verdict.logs[info.name] +=
               std::string(reinterpret_cast<const char*>(chunk.bytes.data()), chunk.bytes.size());
-        } catch (const state::Corruption&) {
+        } catch (const state::Corruption& damage) {
+          expectAdvice(damage);
           verdict.failedOffsets[info.name].insert(before);
           reader.seek(before + 1);
         }
@@ -133,6 +143,7 @@ Verdict askEngine(SimFs& machine, const std::string& directory) {
     verdict = {};
     verdict.refused = true;
     verdict.why = damage.what();
+    expectAdvice(damage);
   }
   process->kill();
   return verdict;
@@ -141,6 +152,7 @@ Verdict askEngine(SimFs& machine, const std::string& directory) {
 void expectSame(const Verdict& engine, const state::VerifyReport& report) {
   std::string all;
   for (const state::Damage& damage : report.damages) all += damage.text + "\n";
+  EXPECT_THAT(all, Not(HasSubstr("penstock state"))) << "advice in every line";
   EXPECT_EQ(report.refused(), engine.refused) << engine.why << "\n" << all;
   if (engine.refused || report.refused()) return;
   EXPECT_EQ(report.torn.has_value(), engine.tornTails > 0) << all;

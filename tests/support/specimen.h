@@ -38,7 +38,8 @@ struct Verdict {
   std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> ranges;  // start and end of logs
 };
 
-/// Opens the directory as a process of its own, reads everything, and kills the process.
+/// Opens the directory as a process of its own, reads everything, and kills the process. Expects of
+/// each Corruption that it names a file and ends with what to do.
 Verdict askEngine(SimFs& machine, const std::string& directory = specimenDirectory);
 
 /// The same in the words of a report, for comparing: failed stores and offsets.

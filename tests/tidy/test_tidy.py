@@ -43,6 +43,7 @@ BROKEN = [
     ("arrows_point", "state/src/a.cpp", SPDX + "#include <penstock/application.h>\n"),
     ("arrows_point", "sdk/src/a.cpp", SPDX + '#include "../../state/src/journal.h"\n'),
     ("topics_know", "sdk/src/topics/a.cpp", SPDX + '#include "streams/topology.h"\n'),
+    ("topics_know", "sdk/src/kafka/a.h", HEADER + '#include "streams/topology.h"\n'),
     ("libraries_stay", "sdk/src/a.cpp", SPDX + "#include <librdkafka/rdkafka.h>\n"),
     ("libraries_stay", "sdk/src/a.cpp", SPDX + "#include <CLI/CLI.hpp>\n"),
     ("scripts_need", "scripts/a", SHELL + "mapfile -t names < <(ls)\n"),

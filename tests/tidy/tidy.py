@@ -195,7 +195,8 @@ def arrows_point_one_way(tree: Tree) -> Iterator[Finding]:
 @rule
 def topics_know_no_streams(tree: Tree) -> Iterator[Finding]:
     pattern = r'#\s*include\s*"(streams/[^"]*)"'
-    for path, number, match in tree.search(pattern, "sdk/src/topics/", "sdk/src/file/"):
+    homes = ("sdk/src/topics/", "sdk/src/file/", "sdk/src/kafka/")
+    for path, number, match in tree.search(pattern, *homes):
         yield Finding(path, number, f"topics include {match.group(1)}; streams stand on topics")
 
 

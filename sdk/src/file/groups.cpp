@@ -75,8 +75,8 @@ std::optional<StoredPosition> Group::position(const TopicPartition& partition) c
   if (!position) {
     throw state::Corruption(
         journal_->directory(), 0,
-        fmt::format("the position of group '{}' in {} is not readable ({} bytes); restore the "
-                    "directory from a backup, or commit a position by hand",
+        fmt::format("the position of group '{}' in {} is not readable ({} bytes); commit "
+                    "another one by hand",
                     name_, TopicCatalog::describe(partition), bytes.size()));
   }
   return position;

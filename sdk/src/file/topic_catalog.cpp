@@ -36,7 +36,7 @@ Topic decode(const std::string& directory, std::string_view name, const std::str
   if (!value.empty() && value[0] > kVersion) {
     throw state::FormatTooNew("topic '" + std::string(name) + "' in " + directory +
                               " was made by a newer Penstock (catalog version " +
-                              std::to_string(value[0]) + ", this one reads 1)");
+                              std::to_string(value[0]) + ", this one reads 1); use a newer one");
   }
   std::uint32_t count = 0;
   if (value.size() >= head) std::memcpy(&count, value.data() + 1 + kIdBytes, 4);
@@ -44,8 +44,7 @@ Topic decode(const std::string& directory, std::string_view name, const std::str
       value.size() != head + std::size_t{count} * 4) {
     throw state::Corruption(directory, 0,
                             "the catalog entry of topic '" + std::string(name) + "' in " +
-                                directory +
-                                " is not readable; restore the directory from a backup");
+                                directory + " is not readable");
   }
   Topic topic;
   topic.name = name;

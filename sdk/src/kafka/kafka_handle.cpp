@@ -246,6 +246,12 @@ Client::Client(rd_kafka_type_t type, const ClientSettings& settings, Rebalance r
   if (rebalance_) rd_kafka_poll_set_consumer(client_);
 }
 
+Client Client::ofGroup(const TransportSettings& settings, const std::string& group) {
+  ClientSettings asking{settings.servers, settings.values};
+  asking.values["group.id"] = group;
+  return Client(RD_KAFKA_CONSUMER, asking);
+}
+
 Client::~Client() {
   // Consumers have left their group by then, or never will: their time-out tells the others.
   rd_kafka_destroy_flags(client_, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
@@ -275,6 +281,20 @@ std::int32_t Client::partitionsOf(const std::string& topic, milliseconds timeout
     check(found.err, "asking " + servers_ + " for topic '" + topic + "'");
   }
   return found.partition_cnt;
+}
+
+std::string Client::clusterId(milliseconds timeout) {
+  char* raw = rd_kafka_clusterid(client_, milliCount(timeout));
+  if (raw == nullptr) {
+    throwKafka(RD_KAFKA_RESP_ERR__TIMED_OUT, "asking " + servers_ + " for its cluster id");
+  }
+  std::string id = raw;
+  rd_kafka_mem_free(client_, raw);
+  return id;
+}
+
+Offset Client::end(const TopicPartition& partition, milliseconds timeout) {
+  return offsetsFor({{partition, RD_KAFKA_OFFSET_END}}, timeout).at(partition);
 }
 
 std::map<TopicPartition, Offset> Client::offsetsFor(

@@ -15,7 +15,7 @@
 #include "kafka/kafka_settings.h"
 
 /// Owners of librdkafka's objects, and its errors as exceptions. Nothing outside sdk/src/kafka
-/// sees librdkafka.
+/// calls librdkafka.
 namespace penstock::kafka {
 
 using std::chrono::milliseconds;
@@ -70,6 +70,8 @@ class Client {
 
   /// `rebalance`: for consumers of groups; called on the thread that polls.
   Client(rd_kafka_type_t type, const ClientSettings& settings, Rebalance rebalance = {});
+  /// Asks for what a group has committed, and is no member of it.
+  static Client ofGroup(const TransportSettings& settings, const std::string& group);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
@@ -84,6 +86,11 @@ class Client {
 
   /// Partition count of a topic, or -1 when there is none. Never creates it.
   std::int32_t partitionsOf(const std::string& topic, milliseconds timeout);
+
+  /// The cluster that the servers belong to. Throws KafkaError.
+  std::string clusterId(milliseconds timeout);
+
+  Offset end(const TopicPartition& partition, milliseconds timeout);
 
   /// Offsets of many partitions in one round: times, or rd_kafka's OFFSET_BEGINNING and
   /// OFFSET_END. What has no record at or after the time is at its end.

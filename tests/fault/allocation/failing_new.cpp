@@ -14,7 +14,8 @@ thread_local int mode = 0;
 std::atomic<bool> armed{false};
 std::atomic<bool> always{false};
 std::atomic<bool> everyThread{false};
-std::atomic<std::uint64_t> left{0};  // until the one that fails; it is 1 then
+std::atomic<std::uint64_t> first{0};  // what `left` was
+std::atomic<std::uint64_t> left{0};   // until the one that fails; it is 1 then
 std::atomic<bool> failed{false};
 
 bool fails() {
@@ -43,6 +44,7 @@ void* allocate(std::size_t bytes, std::size_t alignment) {
 }  // namespace
 
 void FailingNew::arm(std::uint64_t nth, bool stays, bool all) {
+  first = nth;
   left = nth;
   always = stays;
   everyThread = all;
@@ -52,6 +54,7 @@ void FailingNew::arm(std::uint64_t nth, bool stays, bool all) {
 
 void FailingNew::disarm() { armed = false; }
 bool FailingNew::hit() { return failed; }
+std::uint64_t FailingNew::counted() { return first - left; }
 
 FailingNew::Counted::Counted() : before_(mode) { mode = kCounted; }
 FailingNew::Counted::~Counted() { mode = before_; }

@@ -16,6 +16,8 @@ class FailingNew {
   static void disarm();
   /// Whether one has failed since it was armed.
   [[nodiscard]] static bool hit();
+  /// How many were counted since it was armed, none having failed.
+  [[nodiscard]] static std::uint64_t counted();
 
   /// Allocations of this thread are counted while it lives: it is about the code under test.
   class Counted {

@@ -126,7 +126,8 @@ void FileWorker::open(const TaskId& id, Task& task) {
   if (group_->get(FileLayout::taskKey(plan_, id), bytes)) {
     stored = decodePosition(bytes);
     if (!stored) {
-      throw state::FormatTooNew(where(id) + ": its positions were written by a newer Penstock");
+      throw state::FormatTooNew(
+          where(id) + ": its positions were written by a newer Penstock; use a newer one");
     }
   }
   const auto& subtopology = plan_.subtopologies[static_cast<std::size_t>(id.subtopology)];

@@ -26,21 +26,33 @@ class InvalidArgument : public Error {
   explicit InvalidArgument(const std::string& message) : Error(ErrorCode::FixData, message) {}
 };
 
-/// Durable bytes that are not what was written. Nothing was changed: restore the directory from a
-/// backup.
+/// Durable bytes that are not what was written. Nothing was changed. `what()` is `damage()` and,
+/// behind it, what to do.
 class Corruption : public Error {
  public:
-  Corruption(const std::string& file, std::uint64_t offset, const std::string& message)
-      : Error(ErrorCode::RestoreState, message), file_(file), offset_(offset) {}
+  /// For a directory that holds a journal.
+  static constexpr const char* journalAdvice =
+      "`penstock state verify DIR` names all that is damaged in a directory: restore it from a "
+      "backup, or write what is whole into a copy with `penstock state repair DIR COPY`";
+
+  Corruption(const std::string& file, std::uint64_t offset, const std::string& damage,
+             const std::string& advice = journalAdvice)
+      : Error(ErrorCode::RestoreState, damage + "; " + advice),
+        file_(file),
+        offset_(offset),
+        damage_(damage) {}
   [[nodiscard]] const std::string& file() const noexcept { return file_; }
   [[nodiscard]] std::uint64_t offset() const noexcept { return offset_; }  // bytes from the start
+  [[nodiscard]] const std::string& damage() const noexcept { return damage_; }  // no advice
 
  private:
   std::string file_;
   std::uint64_t offset_;
+  std::string damage_;
 };
 
-/// The directory was written by a newer Penstock; the message names the version needed.
+/// The directory was written by a newer Penstock, or on a machine of another byte order; the
+/// message names what is needed.
 class FormatTooNew : public Error {
  public:
   explicit FormatTooNew(const std::string& message) : Error(ErrorCode::FixConfiguration, message) {}

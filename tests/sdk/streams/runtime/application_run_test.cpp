@@ -215,6 +215,7 @@ TEST(ApplicationRunTest, SignalCommitsAndReturns) {
     EXPECT_TRUE(eventually([&] { return application.metrics().recordsIn > 0; }));
     std::raise(signal);
     runner.join();
+    EXPECT_EQ(topics.read("test-words-repartition").size(), 1U) << "what was processed is there";
     runWordCount(optionsFor(topics));
     EXPECT_EQ(topics.counts("out"), (Counts{{"a", 1}}));
   }

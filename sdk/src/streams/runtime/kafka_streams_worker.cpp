@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kafka/kafka_streams_worker.h"
+#include "streams/runtime/kafka_streams_worker.h"
 
 #include <fmt/format.h>
 #include <penstock/error.h>
@@ -10,13 +10,8 @@
 
 #include "streams/runtime/task_position_codec.h"
 
-namespace penstock::kafka {
+namespace penstock::streams {
 namespace {
-
-using streams::FetchResult;
-using streams::FileTaskStore;
-using streams::TaskId;
-using streams::TaskPosition;
 
 constexpr std::chrono::seconds flushTimeout{60};  // deliveries fail by themselves before
 
@@ -65,7 +60,7 @@ KafkaStreamsWorker::Amount KafkaStreamsWorker::amountOf(const RecordBatch& batch
   return amount;
 }
 
-KafkaStreamsWorker::KafkaStreamsWorker(const streams::ApplicationPlan& plan,
+KafkaStreamsWorker::KafkaStreamsWorker(const ApplicationPlan& plan,
                                        std::shared_ptr<StreamsContext> context)
     : plan_(plan),
       context_(std::move(context)),
@@ -79,7 +74,7 @@ KafkaStreamsWorker::KafkaStreamsWorker(const streams::ApplicationPlan& plan,
   }
   instanceId_ = fmt::format("{}-{}-{}", context_->application, context_->journal->id(), number - 1);
   consumer_ = makeConsumer();
-  producer_ = std::make_unique<KafkaProducer>(context_->settings, ProducerOptions{});
+  producer_ = std::make_unique<kafka::KafkaProducer>(context_->settings, ProducerOptions{});
   subscribe();
 }
 
@@ -88,9 +83,9 @@ KafkaStreamsWorker::~KafkaStreamsWorker() {
   producer_->abandon();
 }
 
-std::unique_ptr<KafkaConsumer> KafkaStreamsWorker::makeConsumer() const {
-  return std::make_unique<KafkaConsumer>(context_->settings,
-                                         consumerOptions(*context_, instanceId_));
+std::unique_ptr<kafka::KafkaConsumer> KafkaStreamsWorker::makeConsumer() const {
+  return std::make_unique<kafka::KafkaConsumer>(context_->settings,
+                                                consumerOptions(*context_, instanceId_));
 }
 
 void KafkaStreamsWorker::wakeup() {
@@ -177,7 +172,7 @@ void KafkaStreamsWorker::onAssigned(const std::vector<TopicPartition>& partition
 /// A task with stores: claims it and finds out whether state and positions belong together.
 void KafkaStreamsWorker::takeUp(const TaskId& id, Task& task,
                                 const std::map<TopicPartition, Offset>& inGroup) {
-  const std::string key = streams::FileLayout::taskKey(plan_, id);
+  const std::string key = FileLayout::taskKey(plan_, id);
   std::string holder;
   task.claim = context_->journal->tryClaim(key, &holder);
   if (!task.claim) {
@@ -220,16 +215,17 @@ void KafkaStreamsWorker::takeUp(const TaskId& id, Task& task,
 /// A position that the group had not got yet is no more than a note that nothing was read.
 void KafkaStreamsWorker::readPosition(const TaskId& id, Task& task) {
   std::string bytes;
-  group_->get(streams::FileLayout::taskKey(plan_, id), bytes);
-  const auto stored = streams::decodePosition(bytes);
+  group_->get(FileLayout::taskKey(plan_, id), bytes);
+  const auto stored = decodePosition(bytes);
   if (!stored) {
-    throw state::FormatTooNew(where(id) + ": its positions were written by a newer Penstock");
+    throw state::FormatTooNew(where(id) +
+                              ": its positions were written by a newer Penstock; use a newer one");
   }
   task.confirmed = true;
   for (const Input& input : task.inputs) {
-    const auto found = std::find_if(
-        stored->inputs.begin(), stored->inputs.end(),
-        [&](const streams::InputPosition& each) { return each.journal == input.source.topic; });
+    const auto found =
+        std::find_if(stored->inputs.begin(), stored->inputs.end(),
+                     [&](const InputPosition& each) { return each.journal == input.source.topic; });
     if (found == stored->inputs.end() || stored->inputs.size() != task.inputs.size()) {
       std::string topics;
       for (const auto& each : stored->inputs) topics += (topics.empty() ? "" : ", ") + each.journal;
@@ -260,16 +256,16 @@ void KafkaStreamsWorker::commitStarts(const std::map<TopicPartition, Offset>& no
 
 void KafkaStreamsWorker::putPosition(const Task& task, const TaskPosition& position,
                                      state::Commit& commit) {
-  streams::StoredPosition stored{position.streamTime, {}};
+  StoredPosition stored{position.streamTime, {}};
   for (std::size_t i = 0; i < task.inputs.size(); ++i) {
-    streams::InputPosition& input = stored.inputs.emplace_back();
+    InputPosition& input = stored.inputs.emplace_back();
     input.journal = task.inputs[i].source.topic;
     input.at.epoch = task.confirmed ? 1 : 0;
     input.at.offset = static_cast<std::uint64_t>(position.next[i].value);
   }
   encoded_.clear();
-  streams::encodePosition(stored, encoded_);
-  commit.put(context_->groupStore, streams::FileLayout::taskKey(plan_, position.task), encoded_);
+  encodePosition(stored, encoded_);
+  commit.put(context_->groupStore, FileLayout::taskKey(plan_, position.task), encoded_);
   commit.require(*task.claim);
 }
 
@@ -324,10 +320,10 @@ void KafkaStreamsWorker::restart() {
   bySource_.clear();
   buffered_ = {};
   producer_->abandon();  // it may be beyond use, and its failures are those of what is dropped
-  producer_ = std::make_unique<KafkaProducer>(context_->settings, ProducerOptions{});
+  producer_ = std::make_unique<kafka::KafkaProducer>(context_->settings, ProducerOptions{});
   if (consumer_->failed()) {
     subscribed_ = false;
-    std::unique_ptr<KafkaConsumer> failed = makeConsumer();
+    std::unique_ptr<kafka::KafkaConsumer> failed = makeConsumer();
     {
       const std::lock_guard lock(consumerMutex_);
       std::swap(failed, consumer_);
@@ -340,7 +336,7 @@ void KafkaStreamsWorker::restart() {
   }
 }
 
-void KafkaStreamsWorker::close(streams::TaskListener& listener) {
+void KafkaStreamsWorker::close(TaskListener& listener) {
   listener_ = &listener;
   const std::vector<TaskId> ids = owned();
   if (!ids.empty()) listener.revoking(ids);
@@ -353,7 +349,7 @@ void KafkaStreamsWorker::close(streams::TaskListener& listener) {
 
 // ---- reading
 
-void KafkaStreamsWorker::poll(streams::TaskListener& listener, milliseconds timeout) {
+void KafkaStreamsWorker::poll(TaskListener& listener, std::chrono::milliseconds timeout) {
   listener_ = &listener;
   struct Guard {
     KafkaStreamsWorker& worker;
@@ -367,10 +363,10 @@ void KafkaStreamsWorker::poll(streams::TaskListener& listener, milliseconds time
   balance();
 }
 
-void KafkaStreamsWorker::drain(milliseconds timeout) {
+void KafkaStreamsWorker::drain(std::chrono::milliseconds timeout) {
   RecordBatch batch;
   bool any = false;
-  while (!buffered_.reaches(bufferedMax) && consumer_->poll(batch, milliseconds(0))) {
+  while (!buffered_.reaches(bufferedMax) && consumer_->poll(batch, std::chrono::milliseconds(0))) {
     keep(std::exchange(batch, {}));
     any = true;
   }
@@ -402,8 +398,7 @@ void KafkaStreamsWorker::balance() {
 
 TaskPosition KafkaStreamsWorker::start(const TaskId& task) { return tasks_.at(task).start; }
 
-std::shared_ptr<streams::TaskStore> KafkaStreamsWorker::store(const TaskId& task,
-                                                              std::size_t store) {
+std::shared_ptr<TaskStore> KafkaStreamsWorker::store(const TaskId& task, std::size_t store) {
   return tasks_.at(task).stores.at(store);
 }
 
@@ -494,4 +489,4 @@ void KafkaStreamsWorker::purge(Clock::time_point now) {
   purgeableAt_ = context_->journal->written();
 }
 
-}  // namespace penstock::kafka
+}  // namespace penstock::streams

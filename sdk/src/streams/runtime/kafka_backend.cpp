@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kafka/kafka_backend.h"
+#include "streams/runtime/kafka_backend.h"
 
 #include <fmt/format.h>
 #include <penstock/error.h>
@@ -9,12 +9,12 @@
 #include <limits>
 #include <vector>
 
-#include "kafka/kafka_streams_worker.h"
 #include "open_journal.h"
+#include "streams/runtime/kafka_streams_worker.h"
 #include "streams/topology.h"
 #include "topics/transport.h"
 
-namespace penstock::kafka {
+namespace penstock::streams {
 namespace {
 
 // Asking the group is a round trip; whoever waits for the end asks for every task.
@@ -23,7 +23,7 @@ constexpr std::chrono::milliseconds committedAge{50};
 constexpr std::string_view topologyKey = "topology";
 constexpr std::string_view clusterKey = "cluster";
 
-TransportSettings settingsOf(const std::string& servers, const ApplicationOptions& options) {
+kafka::TransportSettings settingsOf(const std::string& servers, const ApplicationOptions& options) {
   if (options.guarantee == Guarantee::ExactlyOnce) {
     throw ConfigurationError(
         fmt::format("application {} on {}: guarantee exactly-once needs the Kafka transaction "
@@ -43,13 +43,7 @@ TransportSettings settingsOf(const std::string& servers, const ApplicationOption
                     "out, or set it to read_committed",
                     options.id, options.broker, isolation->second));
   }
-  return parseSettings(servers, options.kafka);
-}
-
-ClientSettings groupSettings(const TransportSettings& settings, const std::string& group) {
-  ClientSettings result{settings.servers, settings.values};
-  result.values["group.id"] = group;
-  return result;
+  return kafka::parseSettings(servers, options.kafka);
 }
 
 std::shared_ptr<StreamsContext> contextOf(const std::string& servers,
@@ -67,16 +61,16 @@ KafkaBackend::KafkaBackend(const std::string& servers, const ApplicationOptions&
     : options_(options),
       context_(contextOf(servers, options)),
       admin_(context_->settings),
-      client_(RD_KAFKA_CONSUMER, groupSettings(context_->settings, options.id)) {}
+      client_(kafka::Client::ofGroup(context_->settings, options.id)) {}
 
-void KafkaBackend::prepare(streams::ApplicationPlan& plan) {
+void KafkaBackend::prepare(ApplicationPlan& plan) {
   // Upstream first: a repartition topic has its partitions before its reader asks for them.
-  for (streams::SubtopologyPlan& subtopology : plan.subtopologies) {
+  for (SubtopologyPlan& subtopology : plan.subtopologies) {
     if (subtopology.inputs.empty()) {
       throw ConfigurationError("a sub-topology without an input topic");
     }
     subtopology.partitions = prepareInput(subtopology.inputs[0]);
-    for (const streams::InputPlan& input : subtopology.inputs) {
+    for (const InputPlan& input : subtopology.inputs) {
       const std::int32_t count = prepareInput(input);
       if (count == subtopology.partitions) continue;
       throw ConfigurationError(fmt::format(
@@ -102,12 +96,12 @@ void KafkaBackend::prepare(streams::ApplicationPlan& plan) {
 void KafkaBackend::checkState() {
   const auto group = context_->journal->store(context_->groupStore);
   for (std::size_t s = 0; s < plan_->subtopologies.size(); ++s) {
-    const streams::SubtopologyPlan& subtopology = plan_->subtopologies[s];
+    const SubtopologyPlan& subtopology = plan_->subtopologies[s];
     if (subtopology.stores.empty()) continue;
     const std::string& topic = subtopology.inputs[0].topic;
     for (std::int32_t p = 0; p < subtopology.partitions; ++p) {
-      const streams::TaskId task{static_cast<std::int32_t>(s), {p}};
-      if (group->contains(streams::FileLayout::taskKey(*plan_, task))) return;
+      const TaskId task{static_cast<std::int32_t>(s), {p}};
+      if (group->contains(FileLayout::taskKey(*plan_, task))) return;
     }
     for (std::int32_t p = 0; p < subtopology.partitions; ++p) {
       const auto stands = committed({static_cast<std::int32_t>(s), {p}}, 0);
@@ -123,13 +117,13 @@ void KafkaBackend::checkState() {
   }
 }
 
-std::int32_t KafkaBackend::prepareInput(const streams::InputPlan& input) {
+std::int32_t KafkaBackend::prepareInput(const InputPlan& input) {
   const std::int32_t count = client_.partitionsOf(input.topic, context_->settings.timeout);
   if (count < 0) topics::throwUnknownTopic(input.topic, context_->settings.address());
   return count;
 }
 
-void KafkaBackend::prepareOutput(std::int32_t writerPartitions, streams::OutputPlan& output) {
+void KafkaBackend::prepareOutput(std::int32_t writerPartitions, OutputPlan& output) {
   const std::int32_t wanted = output.partitions == 0 ? writerPartitions : output.partitions;
   std::int32_t count = client_.partitionsOf(output.topic, context_->settings.timeout);
   if (count < 0) {
@@ -161,13 +155,7 @@ void KafkaBackend::prepareOutput(std::int32_t writerPartitions, streams::OutputP
 
 /// Positions are numbers in the topics of one cluster.
 void KafkaBackend::checkCluster() {
-  char* raw =
-      rd_kafka_clusterid(client_.get(), static_cast<int>(context_->settings.timeout.count()));
-  if (raw == nullptr) {
-    throwKafka(RD_KAFKA_RESP_ERR__TIMED_OUT, "asking " + options_.broker + " for its cluster id");
-  }
-  const std::string now = raw;
-  rd_kafka_mem_free(client_.get(), raw);
+  const std::string now = client_.clusterId(context_->settings.timeout);
   const auto group = context_->journal->store(context_->groupStore);
   std::string before;
   context_->journal->transact(
@@ -182,11 +170,11 @@ void KafkaBackend::checkCluster() {
       options_.id, context_->journal->directory(), before, options_.broker, now));
 }
 
-void KafkaBackend::checkTopology(const streams::ApplicationPlan& plan) {
+void KafkaBackend::checkTopology(const ApplicationPlan& plan) {
   std::map<std::string, std::int32_t> counts;
-  for (const streams::OutputPlan& output : plan.outputs) counts[output.topic] = output.partitions;
-  for (const streams::SubtopologyPlan& subtopology : plan.subtopologies) {
-    for (const streams::InputPlan& input : subtopology.inputs) {
+  for (const OutputPlan& output : plan.outputs) counts[output.topic] = output.partitions;
+  for (const SubtopologyPlan& subtopology : plan.subtopologies) {
+    for (const InputPlan& input : subtopology.inputs) {
       counts[input.topic] = subtopology.partitions;
     }
   }
@@ -201,7 +189,7 @@ void KafkaBackend::checkTopology(const streams::ApplicationPlan& plan) {
       },
       state::Durability::Buffered);
   if (!known) return;
-  const auto difference = streams::explainDifference(before, now);
+  const auto difference = explainDifference(before, now);
   if (!difference) return;
   throw ConfigurationError(fmt::format(
       "the topology of application {} no longer fits its state in {}:\n{}\nRestore what it was, "
@@ -209,17 +197,15 @@ void KafkaBackend::checkTopology(const streams::ApplicationPlan& plan) {
       plan.application, context_->journal->directory(), *difference));
 }
 
-std::unique_ptr<streams::WorkerBackend> KafkaBackend::worker(const streams::ApplicationPlan& plan,
-                                                             std::size_t) {
+std::unique_ptr<WorkerBackend> KafkaBackend::worker(const ApplicationPlan& plan, std::size_t) {
   return std::make_unique<KafkaStreamsWorker>(plan, context_);
 }
 
-Offset KafkaBackend::end(const streams::InputPlan& input, PartitionIndex partition) {
-  const TopicPartition wanted{input.topic, partition};
-  return client_.offsetsFor({{wanted, RD_KAFKA_OFFSET_END}}, context_->settings.timeout).at(wanted);
+Offset KafkaBackend::end(const InputPlan& input, PartitionIndex partition) {
+  return client_.end({input.topic, partition}, context_->settings.timeout);
 }
 
-std::optional<Offset> KafkaBackend::committed(const streams::TaskId& task, std::size_t input) {
+std::optional<Offset> KafkaBackend::committed(const TaskId& task, std::size_t input) {
   const auto& subtopology = plan_->subtopologies[static_cast<std::size_t>(task.subtopology)];
   const std::lock_guard lock(mutex_);
   refreshCommitted();
@@ -236,8 +222,8 @@ void KafkaBackend::refreshCommitted() {
   const auto now = std::chrono::steady_clock::now();
   if (now - committedAt_ < committedAge) return;
   std::vector<TopicPartition> all;
-  for (const streams::SubtopologyPlan& subtopology : plan_->subtopologies) {
-    for (const streams::InputPlan& input : subtopology.inputs) {
+  for (const SubtopologyPlan& subtopology : plan_->subtopologies) {
+    for (const InputPlan& input : subtopology.inputs) {
       for (std::int32_t p = 0; p < subtopology.partitions; ++p) all.push_back({input.topic, {p}});
     }
   }
@@ -245,4 +231,4 @@ void KafkaBackend::refreshCommitted() {
   committedAt_ = now;
 }
 
-}  // namespace penstock::kafka
+}  // namespace penstock::streams

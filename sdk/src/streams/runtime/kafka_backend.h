@@ -30,11 +30,11 @@
 /// 4. Repartition topics are kept for ever by the brokers, and purged by their readers up to what
 ///    is committed and synced.
 /// 5. Exactly once needs Kafka's transaction protocol, and is refused.
-namespace penstock::kafka {
+namespace penstock::streams {
 
 /// What the workers share; outlives them.
 struct StreamsContext {
-  TransportSettings settings;
+  kafka::TransportSettings settings;
   std::string application;
   state::Durability durability = state::Durability::Synced;
   /// How often a worker purges repartition topics: each time is a write of every broker's.
@@ -46,34 +46,33 @@ struct StreamsContext {
   state::StoreId groupStore;  // docs/formats/positions.md
 };
 
-class KafkaBackend final : public streams::Backend {
+class KafkaBackend final : public Backend {
  public:
   KafkaBackend(const std::string& servers, const ApplicationOptions& options);
 
-  void prepare(streams::ApplicationPlan& plan) override;
-  std::unique_ptr<streams::WorkerBackend> worker(const streams::ApplicationPlan& plan,
-                                                 std::size_t number) override;
-  Offset end(const streams::InputPlan& input, PartitionIndex partition) override;
-  std::optional<Offset> committed(const streams::TaskId& task, std::size_t input) override;
+  void prepare(ApplicationPlan& plan) override;
+  std::unique_ptr<WorkerBackend> worker(const ApplicationPlan& plan, std::size_t number) override;
+  Offset end(const InputPlan& input, PartitionIndex partition) override;
+  std::optional<Offset> committed(const TaskId& task, std::size_t input) override;
   [[nodiscard]] state::JournalMetrics journalMetrics() const override;
 
  private:
-  std::int32_t prepareInput(const streams::InputPlan& input);
-  void prepareOutput(std::int32_t writerPartitions, streams::OutputPlan& output);
+  std::int32_t prepareInput(const InputPlan& input);
+  void prepareOutput(std::int32_t writerPartitions, OutputPlan& output);
   void checkCluster();
-  void checkTopology(const streams::ApplicationPlan& plan);
+  void checkTopology(const ApplicationPlan& plan);
   void checkState();
   void refreshCommitted();
 
   const ApplicationOptions options_;
   std::shared_ptr<StreamsContext> context_;
-  KafkaAdmin admin_;
-  Client client_;                                   // asks for the group's positions
-  const streams::ApplicationPlan* plan_ = nullptr;  // set by prepare
+  kafka::KafkaAdmin admin_;
+  kafka::Client client_;                   // asks for the group's positions
+  const ApplicationPlan* plan_ = nullptr;  // set by prepare
 
   std::mutex mutex_;
   std::map<TopicPartition, Offset> committed_;           // guarded by mutex_; of a moment ago
   std::chrono::steady_clock::time_point committedAt_{};  // guarded by mutex_
 };
 
-}  // namespace penstock::kafka
+}  // namespace penstock::streams
