@@ -47,8 +47,7 @@ std::string storedStruct(const ValueMap& members) {
   return stored;
 }
 
-std::string withMember(const JsonLine& line, const char* name, Value value,
-                       const Value& expires) {
+std::string withMember(const JsonLine& line, const char* name, Value value, const Value& expires) {
   ValueMap members;
   Value::List names;
   const auto parts = namesInPath(line.path);

@@ -3,10 +3,13 @@
 
 #include <fmt/format.h>
 #include <penstock/state/errors.h>
+#include <penstock/state/file_system.h>
 #include <penstock/state/memory.h>
 #include <unistd.h>
 #include <algorithm>
-#include <fstream>
+#include <cstddef>
+#include <span>
+#include <sstream>
 #include <string>
 
 namespace penstock::state {
@@ -15,16 +18,27 @@ namespace {
 
 constexpr std::uint64_t limitMin = 16ULL << 20;
 
-void lowerTo(std::uint64_t& bytes, const std::string& file) {
+std::string contentOf(const std::string& path) {
+  auto file = Environment::real().files->open(path, OpenMode::Read);
+  if (!file.ok()) return {};
+  std::string text(4096, '\0');
+  const auto got = file.value->read(0, std::as_writable_bytes(std::span(text)));
+  text.resize(got.ok() ? got.value : 0);
+  return text;
+}
+
+void lowerTo(std::uint64_t& bytes, const std::string& path) {
   std::uint64_t limit = 0;
-  if (std::ifstream(file) >> limit && limit > 0) bytes = std::min(bytes, limit);  // "max" is none
+  if (std::istringstream(contentOf(path)) >> limit && limit > 0) {  // "max" is none
+    bytes = std::min(bytes, limit);
+  }
 }
 
 /// Of the machine, or of the cgroup of this process or one above it, whichever is least.
 std::uint64_t memoryOfMachine() {
   std::uint64_t bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
                         static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  std::ifstream groups("/proc/self/cgroup");
+  std::istringstream groups(contentOf("/proc/self/cgroup"));
   for (std::string line; std::getline(groups, line);) {
     const bool unified = line.starts_with("0::");
     if (!unified && line.find(":memory:") == std::string::npos) continue;

@@ -284,9 +284,9 @@ TEST_F(ApplicationOnKafka, ACopyOfTheStateDirectoryPutsTheFirstOut) {
   produceKeys(topic, {"a"});
   runCount(untilEnd(), topic);
   const testing::TemporaryDirectory copy;
-  std::filesystem::copy(state.path(), copy.path(),
-                        std::filesystem::copy_options::recursive |
-                            std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::copy(
+      state.path(), copy.path(),
+      std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
   const auto begin = [&](Application& application) {
     count(application, topic, "counts");
     return std::async(std::launch::async, [&application] { application.run(); });

@@ -90,23 +90,23 @@ class WordcountSample : public ::testing::Test {
 
 TEST_F(WordcountSample, CountsLowerCasedRunsOfAsciiLettersAndDigits) {
   say("To be, or NOT to be:");
-  say("it's 42_nd\t\xC3\x84" "B\xC3\xA4 a\nb--A");
+  say("it's 42_nd\t\xC3\x84"
+      "B\xC3\xA4 a\nb--A");
   say("...");
   say("");
   const Finished run = runProgram(usual({"--until-end"}));
   EXPECT_EQ(run.exitCode, 0) << run.err;
   EXPECT_EQ(run.out, "");
-  EXPECT_EQ(lastCounts(),
-            (std::map<std::string, std::string>{{"to", bigEndian(2)},
-                                                {"be", bigEndian(2)},
-                                                {"or", bigEndian(1)},
-                                                {"not", bigEndian(1)},
-                                                {"it", bigEndian(1)},
-                                                {"s", bigEndian(1)},
-                                                {"42", bigEndian(1)},
-                                                {"nd", bigEndian(1)},
-                                                {"b", bigEndian(2)},
-                                                {"a", bigEndian(2)}}));
+  EXPECT_EQ(lastCounts(), (std::map<std::string, std::string>{{"to", bigEndian(2)},
+                                                              {"be", bigEndian(2)},
+                                                              {"or", bigEndian(1)},
+                                                              {"not", bigEndian(1)},
+                                                              {"it", bigEndian(1)},
+                                                              {"s", bigEndian(1)},
+                                                              {"42", bigEndian(1)},
+                                                              {"nd", bigEndian(1)},
+                                                              {"b", bigEndian(2)},
+                                                              {"a", bigEndian(2)}}));
 }
 
 TEST_F(WordcountSample, EndsAtTheEndAndGoesOnFromThereUnderTheOtherGuarantee) {

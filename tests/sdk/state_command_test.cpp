@@ -29,12 +29,12 @@ using state::Journal;
 using state::JournalOptions;
 using state::LocalFileStorage;
 using testing::Finished;
-using testing::runProgram;
-using testing::Subprocess;
-using testing::TemporaryDirectory;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using testing::runProgram;
 using ::testing::StartsWith;
+using testing::Subprocess;
+using testing::TemporaryDirectory;
 
 class StateCommand : public ::testing::Test {
  protected:

@@ -154,8 +154,7 @@ TEST_F(TopicsCommand, ABadInputLineIsNamedAndWhatStoodBeforeItIsWritten) {
       {"\"a\"b,c", "behind the closing quote"},
       {"a\"b,c", "a quote inside"}};
   for (const auto& [line, message] : bad) {
-    EXPECT_THAT(refused({"produce", "t", "--format", "csv"}, line, 1), HasSubstr(message))
-        << line;
+    EXPECT_THAT(refused({"produce", "t", "--format", "csv"}, line, 1), HasSubstr(message)) << line;
   }
   const std::vector<std::pair<std::string, std::string>> badJson{
       {"{", "not JSON"},
@@ -168,8 +167,7 @@ TEST_F(TopicsCommand, ABadInputLineIsNamedAndWhatStoodBeforeItIsWritten) {
       {R"({"headers":[1]})", "headers must be"},
       {R"({"vlaue":"x"})", "unknown field 'vlaue'"}};
   for (const auto& [line, message] : badJson) {
-    EXPECT_THAT(refused({"produce", "t", "--format", "json"}, line, 1), HasSubstr(message))
-        << line;
+    EXPECT_THAT(refused({"produce", "t", "--format", "json"}, line, 1), HasSubstr(message)) << line;
   }
   EXPECT_THAT(refused({"produce", "t", "--format", "json"}, R"({"partition":1})"),
               HasSubstr("there is no partition 1"));

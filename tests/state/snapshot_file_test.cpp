@@ -75,7 +75,8 @@ TEST_F(StoreSnapshotTest, EachKeyIsFoundWithAndWithoutItsTable) {
     if (table) reader->makeTable();
     std::string scratch;
     std::string_view value;
-    for (int i = 0; i < 1000; ++i) ASSERT_TRUE(reader->find(key(i), hash64(key(i)), scratch, value)) << i;
+    for (int i = 0; i < 1000; ++i)
+      ASSERT_TRUE(reader->find(key(i), hash64(key(i)), scratch, value)) << i;
     EXPECT_EQ(value, std::string(100, 'v'));
     for (const std::string& absent : {std::string("a"), key(500) + "x", std::string("z")}) {
       EXPECT_FALSE(reader->find(absent, hash64(absent), scratch, value)) << absent;
@@ -157,10 +158,12 @@ TEST_F(StoreSnapshotTest, ADamagedBlockIsNamedWhenItIsReadAndCountedWhenScrubbed
   bytes[sizeof(FileHeader) + 200] ^= std::byte{1};
   machine_.setImage("/d/snap", bytes);
   const auto reader = open();
+  std::string scratch;
   std::string_view value;
-  EXPECT_THAT(messageOf<Corruption>([&] { (void)reader->find(key(0), hash64(key(0)), value); }),
-              HasSubstr("has a damaged block at offset 128"));
-  EXPECT_TRUE(reader->find(key(999), hash64(key(999)), value));
+  EXPECT_THAT(
+      messageOf<Corruption>([&] { (void)reader->find(key(0), hash64(key(0)), scratch, value); }),
+      HasSubstr("has a damaged block at offset 128"));
+  EXPECT_TRUE(reader->find(key(999), hash64(key(999)), scratch, value));
   const auto some = reader->scrub(1, 1);
   EXPECT_EQ(some.damaged, 1U);
   const auto rest = reader->scrub(1 << 20, 1);

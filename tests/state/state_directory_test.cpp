@@ -215,8 +215,7 @@ std::string ioErrorOf(const std::function<void()>& call, int expected) {
   try {
     call();
   } catch (const IoError& error) {
-    return error.osError() == expected ? error.what()
-                                       : "errno " + std::to_string(error.osError());
+    return error.osError() == expected ? error.what() : "errno " + std::to_string(error.osError());
   } catch (const std::exception& error) {
     return std::string("another error: ") + error.what();
   }
@@ -279,9 +278,8 @@ TEST_F(StateDirectory, AReadOnlyFileSystemIsSaidToBeOne) {
     SimFs machine(1);
     const auto process = machine.startProcess();
     machine.fail({.call = call, .error = EROFS, .always = true, .path = "/state"});
-    EXPECT_THAT(
-        ioErrorOf([&] { LocalFileStorage("/state", {}, process->environment()); }, EROFS),
-        AllOf(HasSubstr("/state"), HasSubstr("read-only, choose another directory")));
+    EXPECT_THAT(ioErrorOf([&] { LocalFileStorage("/state", {}, process->environment()); }, EROFS),
+                AllOf(HasSubstr("/state"), HasSubstr("read-only, choose another directory")));
   }
 }
 

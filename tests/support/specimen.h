@@ -34,7 +34,7 @@ struct Verdict {
   std::map<std::string, std::map<std::string, std::string>> stores;  // that can be read
   std::set<std::string> failedStores;
   std::map<std::string, std::set<std::uint64_t>> failedOffsets;  // of logs
-  std::map<std::string, std::string> logs;  // bytes of what can be read
+  std::map<std::string, std::string> logs;                       // bytes of what can be read
   std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> ranges;  // start and end of logs
 };
 

@@ -173,8 +173,9 @@ std::exception_ptr kafkaError(rd_kafka_resp_err_t error, const std::string& doin
       return std::make_exception_ptr(
           state::Fenced(message + "; the group has given the partitions to other members"));
     case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
-      message += "; another process is in the group under the same identity (group.instance.id), "
-                 "as a copy of a state directory would be: let one of them run";
+      message +=
+          "; another process is in the group under the same identity (group.instance.id), "
+          "as a copy of a state directory would be: let one of them run";
       break;
     default:
       break;

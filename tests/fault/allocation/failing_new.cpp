@@ -35,8 +35,8 @@ void* allocate(std::size_t bytes, std::size_t alignment) {
   if (fails()) throw std::bad_alloc();
   if (bytes == 0) bytes = 1;
   const std::size_t mask = alignment - 1;  // aligned_alloc wants a multiple
-  void* memory = alignment == 0 ? std::malloc(bytes)
-                                : std::aligned_alloc(alignment, (bytes + mask) & ~mask);
+  void* memory =
+      alignment == 0 ? std::malloc(bytes) : std::aligned_alloc(alignment, (bytes + mask) & ~mask);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }

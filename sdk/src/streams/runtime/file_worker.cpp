@@ -351,9 +351,9 @@ void FileWorker::checkTopics() {
     try {
       static_cast<void>(journal.log(log));
     } catch (const state::InvalidArgument&) {
-      throw ConfigurationError(fmt::format(
-          "application {}: topic {} of {} was deleted while the application uses it",
-          plan_.application, topic, journal.directory()));
+      throw ConfigurationError(
+          fmt::format("application {}: topic {} of {} was deleted while the application uses it",
+                      plan_.application, topic, journal.directory()));
     }
   };
   for (std::size_t s = 0; s < layout_->inputs.size(); ++s) {
