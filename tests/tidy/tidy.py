@@ -39,9 +39,10 @@ HOMES = {
     "nlohmann/": ("state/src/value_json.cpp", "sdk/src/log.cpp", "sdk/command/", "tests/"),
     "xxhash.h": ("state/src/", "tests/", "bench/"),
     "zstd.h": ("state/src/", "tests/"),
+    "rocksdb/": ("state/src/database.cpp", "bench/"),
 }
 
-# Functions whose names a library asks for: cereal, nlohmann-json.
+# Functions whose names a library asks for: cereal, nlohmann-json, RocksDB.
 LIBRARY_NAMES = re.compile(r"CEREAL_\w+|(start|end)_\w+|number_\w+|parse_error|Name|Filter|Logv")
 
 # The fragment identifiers that GitHub gives headings: words in lower case, joined by dashes.
