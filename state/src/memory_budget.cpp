@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <algorithm>
 #include <cstddef>
+#include <new>
 #include <span>
 #include <sstream>
 #include <string>
@@ -34,10 +35,13 @@ void lowerTo(std::uint64_t& bytes, const std::string& path) {
   }
 }
 
-/// Of the machine, or of the cgroup of this process or one above it, whichever is least.
-std::uint64_t memoryOfMachine() {
-  std::uint64_t bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
-                        static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+std::uint64_t memoryOfMachine() noexcept {
+  return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+         static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+/// Lowers `bytes` to what the cgroup of this process, or one above it, allows.
+void lowerToCgroup(std::uint64_t& bytes) {
   std::istringstream groups(contentOf("/proc/self/cgroup"));
   for (std::string line; std::getline(groups, line);) {
     const bool unified = line.starts_with("0::");
@@ -53,21 +57,24 @@ std::uint64_t memoryOfMachine() {
       group.erase(group.rfind('/'));
     }
   }
-  return bytes;
 }
 
 }  // namespace
 
 MemoryBudget::MemoryBudget() noexcept : limit_(0) {
+  std::uint64_t bytes = memoryOfMachine();
   try {
-    limit_ = std::max(limitMin, memoryOfMachine() / 2);
+    lowerToCgroup(bytes);
   } catch (const std::exception&) {  // no memory to read it
-    limit_ = limitMin;
   }
+  limit_ = std::max(limitMin, bytes / 2);
 }
 
 MemoryBudget& MemoryBudget::process() noexcept {
-  static auto* budget = new MemoryBudget;  // outlives stores with static storage
+  // Never destroyed, as stores may have static storage; and asks for no memory, as some of those
+  // that count theirs have none.
+  alignas(MemoryBudget) static std::byte place[sizeof(MemoryBudget)];
+  static auto* budget = new (place) MemoryBudget;
   return *budget;
 }
 
