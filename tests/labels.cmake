@@ -26,9 +26,7 @@ set(forks
     "fault: TwoOwners.OfAllThatRaceOneWinsAndTheOthersAreToldWho"
     "fault: TwoOwners.AKillFreesTheLockAtOnce"
     "fault: TwoOwners.EveryUseAfterAForkIsRefusedAndTheChildHoldsNoLock"
-    "fault: TwoOwners.AReadOnlyDirectoryIsRefusedClearlyAndNotChanged"
-    "fault: Sharing/KillLoop.LosesNothingAndLeavesNoHoles/Threads"
-    "fault: Sharing/KillLoop.LosesNothingAndLeavesNoHoles/Processes")
+    "fault: TwoOwners.AReadOnlyDirectoryIsRefusedClearlyAndNotChanged")
 
 foreach(suite IN ITEMS state sdk fault exactly_once)
   set(label ${suite})
@@ -44,7 +42,7 @@ foreach(suite IN ITEMS state sdk fault exactly_once)
     if(test MATCHES "Kill")
       list(APPEND labels kill)
     endif()
-    if(test IN_LIST forks)
+    if(test IN_LIST forks OR test MATCHES "KillLoop")
       list(APPEND labels forks)
     endif()
     set_tests_properties("${test}" PROPERTIES LABELS "${labels}")
