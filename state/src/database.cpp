@@ -20,7 +20,9 @@
 #include <utility>
 
 #include "bytes.h"
+#include "io_errors.h"
 #include "memory_budget.h"
+#include "process.h"
 
 namespace penstock::state::database {
 
@@ -73,9 +75,7 @@ struct Shared {
  private:
   explicit Shared(std::size_t bytes)
       : cache(rocksdb::NewLRUCache(bytes)),
-        buffers(std::make_shared<rocksdb::WriteBufferManager>(bytes / 4, cache)) {
-    MemoryBudget::process().take(bytes);
-  }
+        buffers(std::make_shared<rocksdb::WriteBufferManager>(bytes / 4, cache)) {}
 };
 
 /// Drops values that are gone when RocksDB rewrites a file.
@@ -86,7 +86,11 @@ class GoneFilter final : public rocksdb::CompactionFilter {
               std::string* /*newValue*/, bool* /*changed*/) const override {
     if (key.empty()) return false;
     const std::lock_guard guard(mutex_);
-    return isGone_ && isGone_(view(value));
+    try {
+      return isGone_ && isGone_(view(value));
+    } catch (...) {  // nobody here could take it; what is kept is absent to readers all the same
+      return false;
+    }
   }
   void set(IsGone isGone) {
     const std::lock_guard guard(mutex_);
@@ -126,11 +130,15 @@ struct Database : std::enable_shared_from_this<Database> {
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
   ~Database() {
+    if (process.forkedChild()) {  // it is the parent's, and its threads are not here
+      (void)db.release();
+      return;
+    }
     auto& open = OpenDatabases::instance();
     const std::lock_guard guard(open.mutex);  // who opens it anew waits until it is closed
     std::erase_if(open.databases, [&](const auto& item) { return item.second == this; });
     db.reset();
-    if (unused) removeFiles(directory);
+    if (unused && !open.databases.contains(directory)) removeFiles(directory);
   }
 
   void openFiles(bool create, bool readOnly) {
@@ -194,6 +202,7 @@ struct Database : std::enable_shared_from_this<Database> {
 
   const std::string directory;
   const Identity id;
+  const ProcessMark process;
   GoneFilter gone;
   std::unique_ptr<rocksdb::DB> db;
   std::atomic<bool> owned{false};   // open, and not for reading only
@@ -205,7 +214,9 @@ class Base final : public StoreBase {
  public:
   Base(std::shared_ptr<Database> database, std::uint64_t covers)
       : database_(std::move(database)), moment_(database_->db->GetSnapshot()), covers_(covers) {}
-  ~Base() override { database_->db->ReleaseSnapshot(moment_); }
+  ~Base() override {
+    if (!database_->process.forkedChild()) database_->db->ReleaseSnapshot(moment_);
+  }
 
   bool find(std::string_view key, std::uint64_t /*hash*/, std::string& scratch,
             std::string_view& value) const override {
@@ -317,6 +328,10 @@ std::shared_ptr<Database> opened(const std::string& directory) {
   return nullptr;
 }
 
+void keepPrivate(const std::string& directory, boost::system::error_code& error) {
+  boost::filesystem::permissions(directory, boost::filesystem::owner_all, error);
+}
+
 const Base& asBase(const StoreBase& base) { return dynamic_cast<const Base&>(base); }
 
 /// What the layers changed; the base has the rest.
@@ -338,6 +353,9 @@ void checkAvailable() {}
 
 std::shared_ptr<const StoreBase> open(const std::string& directory, const Identity& identity,
                                       std::uint64_t covers, std::uint64_t end, bool readOnly) {
+  static std::mutex one;  // at a time, so that the second finds what the first opened
+  std::unique_lock opening(one, std::defer_lock);
+  if (!readOnly) opening.lock();
   std::shared_ptr<Database> database = readOnly ? nullptr : opened(directory);
   if (!database) {
     database = std::make_shared<Database>(directory, identity);
@@ -366,8 +384,10 @@ std::shared_ptr<const StoreBase> write(const StoreImage& image, const std::strin
     }
   } else {
     database = std::make_shared<Database>(directory, identity);
-    boost::filesystem::create_directory(directory);
-    boost::filesystem::permissions(directory, boost::filesystem::owner_all);
+    boost::system::error_code error;
+    boost::filesystem::create_directory(directory, error);
+    if (!error) keepPrivate(directory, error);
+    if (error) throwIoError(error.value(), "creating", directory);
     database->unused = true;  // until it is whole
     database->openFiles(true, false);
   }
@@ -406,7 +426,9 @@ void copy(const StoreBase& base, const std::string& directory) {
   check(rocksdb::Checkpoint::Create(database.db.get(), &made), "copying", database.directory);
   const std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
   check(checkpoint->CreateCheckpoint(directory), "copying", database.directory);
-  boost::filesystem::permissions(directory, boost::filesystem::owner_all);
+  boost::system::error_code error;
+  keepPrivate(directory, error);
+  if (error) throwIoError(error.value(), "changing the permissions of", directory);
 }
 
 void verify(const StoreBase& base) {

@@ -158,7 +158,8 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
     image = store->beginSnapshot();
     if (!image) return;
     covers = tail_.sequence;
-    if (const auto at = catalog_.stores.find(id.value); at != catalog_.stores.end()) {
+    const auto at = catalog_.stores.find(id.value);
+    if (at != catalog_.stores.end() && !shared()) {  // a database would be for one process only
       engine = at->second.engine;
     }
   }

@@ -195,12 +195,13 @@ IoResult<std::unique_ptr<File>> MemoryFileSystem::open(const std::string& path, 
   if (!exists && !create) return {nullptr, ENOENT};
   if (exists && mode == OpenMode::CreateNew) return {nullptr, EEXIST};
   Directory& directory = directoryAt(place.directory);
-  auto& node = directory.files[place.name];
-  if (!node) {
-    node = std::make_shared<Node>();
+  if (!exists) {
+    auto node = std::make_shared<Node>();
     node->inode = nextInode_++;
+    directory.files.emplace(place.name, std::move(node));
   }
-  auto file = std::make_unique<OpenFile>(*this, place.directory, node);
+  auto file =
+      std::make_unique<OpenFile>(*this, place.directory, directory.files.find(place.name)->second);
   ++directory.open;
   return {std::move(file), 0};
 }
@@ -222,9 +223,10 @@ IoStatus MemoryFileSystem::rename(const std::string& from, const std::string& to
   auto& files = directory->second.files;
   const auto at = files.find(source.name);
   if (at == files.end()) return {ENOENT};
-  auto node = at->second;
-  files.erase(at);
-  files[target.name] = std::move(node);
+  auto node = files.extract(at);
+  node.key() = target.name;
+  files.erase(target.name);
+  files.insert(std::move(node));
   return {};
 }
 

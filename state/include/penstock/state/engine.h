@@ -18,7 +18,7 @@ enum class Engine : std::uint8_t {
   /// A RocksDB database in the directory: for stores larger than memory. Changes are collected in
   /// memory, as with File, and written to the database where File writes a snapshot. All
   /// databases of the process share one block cache and one write buffer, a quarter of the store
-  /// memory (penstock/state/memory.h). For journals that one process has (Sharing::Exclusive), on
+  /// memory and beside it (penstock/state/memory.h). For journals of one process (Exclusive), on
   /// real file systems, and where the library was built with it (PENSTOCK_ROCKSDB).
   RocksDb,
 };
