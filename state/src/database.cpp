@@ -11,9 +11,11 @@
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/checkpoint.h>
 #include <rocksdb/write_buffer_manager.h>
+#include <algorithm>
 #include <atomic>
 #include <boost/filesystem/operations.hpp>
 #include <cerrno>
+#include <condition_variable>
 #include <cstdarg>
 #include <map>
 #include <mutex>
@@ -39,9 +41,7 @@ std::string_view view(const rocksdb::Slice& bytes) { return {bytes.data(), bytes
 [[noreturn]] void throwStatus(const rocksdb::Status& status, const char* doing,
                               const std::string& directory) {
   const std::string text = fmt::format("{}: {}: {}", directory, doing, status.ToString());
-  if (status.IsCorruption()) {
-    throw Corruption(directory, 0, text);
-  }
+  if (status.IsCorruption()) throw Corruption(directory, 0, text);
   if (status.IsNoSpace()) throw DiskFull(text, ENOSPC, directory);
   if (status.IsMemoryLimit()) throw std::bad_alloc();
   if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
@@ -77,6 +77,25 @@ struct Shared {
       : cache(rocksdb::NewLRUCache(bytes)),
         buffers(std::make_shared<rocksdb::WriteBufferManager>(bytes / 4, cache)) {}
 };
+
+// processGeneration() + 1 of the process that first used RocksDB; 0: none did.
+std::atomic<std::uint64_t> firstUse{0};
+
+/// Whether the process was forked from one that used RocksDB: its databases are the parent's, the
+/// threads of RocksDB are not here, and its locks may be held for ever.
+bool forkedAfterUse() noexcept {
+  const std::uint64_t used = firstUse.load();
+  return used != 0 && used != std::uint64_t{processGeneration()} + 1;
+}
+
+void useInThisProcess(const std::string& directory) {
+  std::uint64_t none = 0;
+  firstUse.compare_exchange_strong(none, std::uint64_t{processGeneration()} + 1);
+  if (!forkedAfterUse()) return;
+  throw Closed(directory +
+               ": RocksDB cannot be used in a process that was forked from one that had used it; "
+               "fork first, or run another program");
+}
 
 /// Drops values that are gone when RocksDB rewrites a file.
 class GoneFilter final : public rocksdb::CompactionFilter {
@@ -117,7 +136,9 @@ struct OpenDatabases {
     static auto* open = new OpenDatabases;  // outlives journals with static storage
     return *open;
   }
+  std::mutex opening;  // one at a time, so that the second finds what the first opened
   std::mutex mutex;
+  std::condition_variable closed;
   std::multimap<std::string, Database*> databases;
 };
 
@@ -130,15 +151,16 @@ struct Database : std::enable_shared_from_this<Database> {
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
   ~Database() {
-    if (process.forkedChild()) {  // it is the parent's, and its threads are not here
+    if (forkedAfterUse()) {
       (void)db.release();
       return;
     }
     auto& open = OpenDatabases::instance();
-    const std::lock_guard guard(open.mutex);  // who opens it anew waits until it is closed
+    const std::lock_guard guard(open.mutex);
     std::erase_if(open.databases, [&](const auto& item) { return item.second == this; });
     db.reset();
     if (unused && !open.databases.contains(directory)) removeFiles(directory);
+    open.closed.notify_all();
   }
 
   void openFiles(bool create, bool readOnly) {
@@ -202,7 +224,6 @@ struct Database : std::enable_shared_from_this<Database> {
 
   const std::string directory;
   const Identity id;
-  const ProcessMark process;
   GoneFilter gone;
   std::unique_ptr<rocksdb::DB> db;
   std::atomic<bool> owned{false};   // open, and not for reading only
@@ -215,7 +236,7 @@ class Base final : public StoreBase {
   Base(std::shared_ptr<Database> database, std::uint64_t covers)
       : database_(std::move(database)), moment_(database_->db->GetSnapshot()), covers_(covers) {}
   ~Base() override {
-    if (!database_->process.forkedChild()) database_->db->ReleaseSnapshot(moment_);
+    if (!forkedAfterUse()) database_->db->ReleaseSnapshot(moment_);
   }
 
   bool find(std::string_view key, std::uint64_t /*hash*/, std::string& scratch,
@@ -316,16 +337,17 @@ class Writer {
   rocksdb::WriteBatch batch_;
 };
 
-/// Null when it is not, or only for reading.
+/// Null when it is not, or only for reading. Waits while it is being closed.
 std::shared_ptr<Database> opened(const std::string& directory) {
   auto& open = OpenDatabases::instance();
-  const std::lock_guard guard(open.mutex);
-  const auto [first, last] = open.databases.equal_range(directory);
-  for (auto at = first; at != last; ++at) {
-    if (!at->second->owned) continue;
-    if (auto database = at->second->weak_from_this().lock()) return database;
+  std::unique_lock lock(open.mutex);
+  for (;; open.closed.wait(lock)) {
+    const auto [first, last] = open.databases.equal_range(directory);
+    const auto owner =
+        std::find_if(first, last, [](const auto& item) { return item.second->owned.load(); });
+    if (owner == last) return nullptr;
+    if (auto database = owner->second->weak_from_this().lock()) return database;
   }
-  return nullptr;
 }
 
 void keepPrivate(const std::string& directory, boost::system::error_code& error) {
@@ -353,8 +375,8 @@ void checkAvailable() {}
 
 std::shared_ptr<const StoreBase> open(const std::string& directory, const Identity& identity,
                                       std::uint64_t covers, std::uint64_t end, bool readOnly) {
-  static std::mutex one;  // at a time, so that the second finds what the first opened
-  std::unique_lock opening(one, std::defer_lock);
+  useInThisProcess(directory);
+  std::unique_lock opening(OpenDatabases::instance().opening, std::defer_lock);
   if (!readOnly) opening.lock();
   std::shared_ptr<Database> database = readOnly ? nullptr : opened(directory);
   if (!database) {
@@ -375,6 +397,7 @@ std::shared_ptr<const StoreBase> open(const std::string& directory, const Identi
 std::shared_ptr<const StoreBase> write(const StoreImage& image, const std::string& directory,
                                        const Identity& identity, std::uint64_t covers,
                                        const IsGone& isGone) {
+  useInThisProcess(directory);
   std::shared_ptr<Database> database;
   const auto* below = dynamic_cast<const Base*>(image.base.get());
   if (below != nullptr) {
@@ -413,6 +436,7 @@ std::uint64_t numberOf(const StoreBase* base) noexcept {
 }
 
 void remove(const std::string& directory) noexcept {
+  if (forkedAfterUse()) return removeFiles(directory);
   auto& open = OpenDatabases::instance();
   const std::lock_guard guard(open.mutex);
   const auto [first, last] = open.databases.equal_range(directory);

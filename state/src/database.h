@@ -17,6 +17,8 @@
 /// A database that a crash caught half way through an update holds some changes beyond what it
 /// says it covers. That does no harm: the journal still has their frames, and replays them over it.
 ///
+/// A child that is forked from a process that has used RocksDB cannot use it: Closed.
+///
 /// Where the library is built without RocksDB, each of these throws ConfigurationError.
 namespace penstock::state::database {
 

@@ -152,18 +152,18 @@ void JournalCore::snapshotStoreLocked(StoreId id) {
   if (takeOtherSnapshot(*store)) return;
   std::optional<StoreImage> image;
   std::uint64_t covers = 0;
+  std::uint64_t before = 0;  // the database it lies over
   Engine engine = Engine::File;
   {
     AppendLock lock(*this);
     image = store->beginSnapshot();
     if (!image) return;
     covers = tail_.sequence;
+    before = database::numberOf(image->base.get());
     const auto at = catalog_.stores.find(id.value);
-    if (at != catalog_.stores.end() && !shared()) {  // a database would be for one process only
-      engine = at->second.engine;
-    }
+    // No new database where another process could not open it; one that is open here is kept.
+    if (at != catalog_.stores.end() && (!shared() || before != 0)) engine = at->second.engine;
   }
-  const std::uint64_t before = database::numberOf(image->base.get());
   MadeBase made;
   SnapshotEntry old;
   bool installed = false;

@@ -2,6 +2,8 @@
 // What every engine promises, in every durability: the same answers, the same order, the same
 // refusals. Where engines differ (memory forgets, a database is a directory), it is said here too.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <penstock/state/backup.h>
 #include <penstock/state/inspect.h>
@@ -19,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "database.h"
 #include "support/temporary_directory.h"
 #include "support/test_seed.h"
 
@@ -367,6 +370,29 @@ TEST_F(DatabaseStore, GoesWithItsStoreButNotBeforeItsViews) {
   }
 }
 
+TEST_F(DatabaseStore, AForkedChildIsRefusedAndLeavesItsParentsAlone) {
+  write();
+  auto journal = open();
+  auto store = journal->store(journal->findStore("large").value());
+  const pid_t child = ::fork();
+  if (child == 0) {
+    store.reset();  // the parent's
+    journal.reset();
+    try {
+      (void)database::open(databasePath(), {}, 0, 0, true);
+      ::_exit(1);
+    } catch (const Closed&) {
+      ::_exit(0);
+    } catch (...) {
+      ::_exit(2);
+    }
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(store->size(), 1001U);
+}
+
 TEST_F(DatabaseStore, LeftoversOfACrashAreRemoved) {
   write();
   const std::string left = directory_ / "database-8000000000000001.rocksdb";
@@ -390,7 +416,13 @@ TEST_F(DatabaseStore, IsNotMadeInAJournalThatProcessesShare) {
   JournalOptions options;
   options.sharing = Sharing::Shared;
   const auto journal = Journal::open(directory_.path(), options);
-  EXPECT_EQ(journal->store(journal->findStore("large").value())->size(), 1001U);
+  const StoreId id = journal->findStore("large").value();
+  const auto store = journal->store(id);
+  EXPECT_EQ(store->size(), 1001U);
+  const std::string database = databasePath();
+  journal->snapshotStore(id);
+  EXPECT_EQ(databasePath(), database);  // brought up to date, not moved
+  EXPECT_EQ(store->size(), 1001U);
   EXPECT_THROW((void)journal->declareStore("other", Engine::RocksDb), ConfigurationError);
 }
 

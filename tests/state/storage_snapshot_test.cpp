@@ -160,9 +160,8 @@ TEST(StorageSnapshotTest, MayBeTakenWithinAnUpdate) {
   TemporaryDirectory directory;
   LocalFileStorage storage(directory / "state");
   storage.set("a", 1);
-  (void)storage.update<std::int64_t>("a", [&](const std::optional<std::int64_t>&) {
-    return storage.snapshot().getLong("a") + 1;
-  });
+  (void)storage.update<std::int64_t>(
+      "a", [&](const std::optional<std::int64_t>&) { return storage.snapshot().getLong("a") + 1; });
   EXPECT_EQ(storage.getLong("a"), 2);
 }
 

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bench/support/no_store.h"
 #include "fault/allocation/failing_new.h"
 #include "file/record_codec.h"
 #include "file/topic_catalog.h"
@@ -41,7 +42,7 @@ std::uint64_t allocationsOf(const std::function<void()>& work) {
   return FailingNew::counted();
 }
 
-/// Throws away what it is given; its buffers are kept, as a commit's are.
+/// Throws away what it is given; a record's buffer is kept, as a commit's is.
 class Sinks final : public streams::TaskContext {
  public:
   class Sink final : public detail::Output {
@@ -54,21 +55,8 @@ class Sinks final : public streams::TaskContext {
     std::string bytes;
     std::size_t records = 0;
   };
-  class Store final : public streams::TaskStore {
-   public:
-    bool get(std::string_view, std::string&) const override { return false; }
-    void scan(std::string_view, std::string_view,
-              const std::function<bool(std::string_view, std::string_view)>&) const override {}
-    [[nodiscard]] std::uint64_t size() const override { return 0; }
-    void put(std::string_view key, std::string_view value) override {
-      bytes.assign(key);
-      bytes += value;
-    }
-    void erase(std::string_view) override {}
-    std::string bytes;
-  };
   std::shared_ptr<streams::TaskStore> store(std::size_t, const std::string&) override {
-    return std::make_shared<Store>();
+    return std::make_shared<bench::NoStore>();
   }
   detail::Output& output(const std::string&) override { return sink; }
   [[nodiscard]] std::int64_t nowMs() const override { return 0; }
