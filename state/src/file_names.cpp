@@ -83,6 +83,9 @@ std::string readSmall(File& file) {
   const auto got = file.read(0, std::as_writable_bytes(std::span(text)));
   text.resize(got.ok() ? got.value : 0);
   while (!text.empty() && (text.back() == '\0' || text.back() == '\n')) text.pop_back();
+  for (char& each : text) {
+    if (each < ' ' || each > '~') each = '?';
+  }
   return text;
 }
 

@@ -19,7 +19,8 @@ std::string fileName(std::uint64_t number, FileKind kind);
 std::optional<std::uint64_t> fileNumber(const std::string& name, FileKind kind);
 /// Whether it is exactly the name of a durable file of any kind.
 bool isDurableFile(const std::string& name);
-/// The text of JOURNAL or PRESENCE, without what pads it; "" when it cannot be read.
+/// The text of JOURNAL or PRESENCE, without what pads it, a '?' for each byte that a message should
+/// not hold; "" when it cannot be read.
 std::string readSmall(File& file);
 
 }  // namespace penstock::state

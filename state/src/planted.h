@@ -3,7 +3,7 @@
 
 /// Defects on purpose, one at a time, in the build of the fault harness alone: a harness that
 /// finds nothing in a sound journal has proved little until it has found these. Elsewhere every
-/// `planted(...)` is the constant false.
+/// `planted(...)` is the constant false. Who includes this is listed in tests/fault/CMakeLists.txt.
 namespace penstock::state {
 
 /// Numbers as in the scoreboard of the fault harness (tests/fault).

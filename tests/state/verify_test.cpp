@@ -253,14 +253,15 @@ TEST_F(VerifyTest, LeftoversAndWhatWasKeptAsideAreListed) {
 TEST_F(VerifyTest, ABadIdentityFileIsNamedAndOneOfAnotherJournalRefuses) {
   const auto machine = specimen().clone(1);
   const std::string path = specimenDirectory + "/JOURNAL";
-  for (const std::size_t at : {0, 20}) {  // in a word, and in the id
+  constexpr std::size_t behindId = 49;
+  for (const std::size_t at : {std::size_t{0}, std::size_t{20}, behindId}) {  // 0: in a word
     Bytes bytes = specimen().image(path);
-    bytes[at] ^= std::byte{1};
+    bytes[at] ^= at == behindId ? std::byte{' '} : std::byte{1};  // a NUL would end the message
     machine->setImage(path, bytes);
     const VerifyReport report = verify(*machine);
     ASSERT_THAT(report.damages, SizeIs(1));
     EXPECT_EQ(report.damages[0].file, path);
-    EXPECT_EQ(report.refused(), at == 20);
+    EXPECT_EQ(report.refused(), at != 0);
     expectSame(askEngine(*machine->clone(1)), report);
   }
   machine->removeSynced(path);
