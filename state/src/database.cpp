@@ -45,7 +45,9 @@ std::string_view view(const rocksdb::Slice& bytes) { return {bytes.data(), bytes
   if (status.IsNoSpace()) throw DiskFull(text, ENOSPC, directory);
   if (status.IsMemoryLimit()) throw std::bad_alloc();
   if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
-    throw OwnedElsewhere(text);
+    throw OwnedElsewhere(directory +
+                         ": is open in another process, and a store of Engine::RocksDb can be used "
+                         "by one at a time; end that process, or give the store Engine::File");
   }
   throw IoError(EIO, text, directory);
 }
@@ -191,19 +193,20 @@ struct Database : std::enable_shared_from_this<Database> {
     owned = !readOnly;
   }
 
-  [[nodiscard]] std::string identityText(std::uint64_t covers) const {
+  [[nodiscard]] std::string identityText(const Extent& extent) const {
     std::string text;
     putFixed(text, identityMagic);
     putFixed(text, id.journal.low);
     putFixed(text, id.journal.high);
     putFixed(text, id.number);
     putFixed(text, std::uint64_t{id.storeId});
-    putFixed(text, covers);
+    putFixed(text, extent.whole);
+    putFixed(text, extent.begun);
     return text;
   }
 
-  /// What it says it covers.
-  [[nodiscard]] std::uint64_t readIdentity() const {
+  /// What it says of itself.
+  [[nodiscard]] Extent readIdentity() const {
     std::string text;
     const auto status = db->Get(rocksdb::ReadOptions(), identityKey, &text);
     if (!status.ok() && !status.IsNotFound()) throwStatus(status, "reading", directory);
@@ -212,14 +215,16 @@ struct Database : std::enable_shared_from_this<Database> {
         in.fixed<std::uint64_t>() == identityMagic && in.fixed<std::uint64_t>() == id.journal.low &&
         in.fixed<std::uint64_t>() == id.journal.high && in.fixed<std::uint64_t>() == id.number &&
         in.fixed<std::uint64_t>() == id.storeId;
-    const auto covers = in.fixed<std::uint64_t>();
+    Extent extent;
+    extent.whole = in.fixed<std::uint64_t>();
+    extent.begun = in.fixed<std::uint64_t>();
     if (!ours || !in.ok() || !in.atEnd()) {
       throw Corruption(directory, 0,
                        directory +
                            ": is not the database of this store and journal; it was copied or "
                            "renamed from elsewhere, or is damaged");
     }
-    return covers;
+    return extent;
   }
 
   const std::string directory;
@@ -306,10 +311,14 @@ class Base final : public StoreBase {
   mutable std::atomic<std::uint64_t> entries_{unknown};
 };
 
-/// Collects changes and writes them a batch at a time, without a log: the journal is the log.
+/// Collects changes and writes them a batch at a time, without a log: the journal is the log. What
+/// is on disk of them is always the first ones, so that what is begun is known when any of it is.
 class Writer {
  public:
-  explicit Writer(Database& database) : database_(database) { options_.disableWAL = true; }
+  Writer(Database& database, const Extent& extent) : database_(database) {
+    options_.disableWAL = true;
+    putIdentity(extent);
+  }
   void put(std::string_view key, std::string_view value) {
     check(batch_.Put(slice(key), slice(value)), "writing", database_.directory);
     if (batch_.GetDataSize() >= batchBytes) write();
@@ -320,13 +329,16 @@ class Writer {
   }
   /// All of it is on disk when it returns.
   void finish(std::uint64_t covers) {
-    const std::string text = database_.identityText(covers);
-    check(batch_.Put(identityKey, slice(text)), "writing", database_.directory);
+    putIdentity({covers, covers});
     write();
     check(database_.db->Flush(rocksdb::FlushOptions()), "syncing", database_.directory);
   }
 
  private:
+  void putIdentity(const Extent& extent) {
+    const std::string text = database_.identityText(extent);
+    check(batch_.Put(identityKey, slice(text)), "writing", database_.directory);
+  }
   void write() {
     check(database_.db->Write(options_, &batch_), "writing", database_.directory);
     batch_.Clear();
@@ -383,13 +395,13 @@ std::shared_ptr<const StoreBase> open(const std::string& directory, const Identi
     database = std::make_shared<Database>(directory, identity);
     database->openFiles(false, readOnly);
   }
-  const std::uint64_t reached = database->readIdentity();
-  if (reached < covers || reached > end) {
+  const Extent extent = database->readIdentity();
+  if (extent.whole < covers || extent.begun > end) {
     throw Corruption(directory, 0,
-                     fmt::format("{}: reaches frame {}, but the journal expects it to reach frame "
-                                 "{}, and ends at frame {}; the directory was put together from "
-                                 "different times",
-                                 directory, reached, covers, end));
+                     fmt::format("{}: has frames up to {} and some up to {}, but the journal "
+                                 "expects those up to {}, and ends at frame {}; the directory was "
+                                 "put together from different times",
+                                 directory, extent.whole, extent.begun, covers, end));
   }
   return std::make_shared<Base>(database, covers);
 }
@@ -416,7 +428,10 @@ std::shared_ptr<const StoreBase> write(const StoreImage& image, const std::strin
   }
   database->gone.set(isGone);
   database->failed = true;
-  Writer writer(*database);
+  Extent extent;
+  if (below != nullptr) extent = database->readIdentity();
+  extent.begun = std::max(extent.begun, covers);
+  Writer writer(*database, extent);
   if (below != nullptr) {
     writeChanges(writer, image, isGone);
   } else {
@@ -433,6 +448,13 @@ std::shared_ptr<const StoreBase> write(const StoreImage& image, const std::strin
 std::uint64_t numberOf(const StoreBase* base) noexcept {
   const auto* mine = dynamic_cast<const Base*>(base);
   return mine != nullptr ? mine->database()->id.number : 0;
+}
+
+Extent extentOf(const StoreBase& base) { return asBase(base).database()->readIdentity(); }
+
+void leaveNothingOut(const StoreBase* base) noexcept {
+  const auto* mine = dynamic_cast<const Base*>(base);
+  if (mine != nullptr && !forkedAfterUse()) mine->database()->gone.set({});
 }
 
 void remove(const std::string& directory) noexcept {

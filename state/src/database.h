@@ -15,7 +15,8 @@
 /// snapshots would: changes of synced frames only, so that it is never ahead of the journal.
 ///
 /// A database that a crash caught half way through an update holds some changes beyond what it
-/// says it covers. That does no harm: the journal still has their frames, and replays them over it.
+/// says it has whole. That does no harm: the journal still has their frames, and replays them over
+/// it. Where it has not any more, because they are damaged, the Extent says what is known.
 ///
 /// A child that is forked from a process that has used RocksDB cannot use it: Closed.
 ///
@@ -27,6 +28,12 @@ struct Identity {
   JournalId journal;
   std::uint64_t number = 0;
   std::uint32_t storeId = 0;
+};
+
+/// All changes of the frames up to `whole` are in it, and some of those up to `begun`.
+struct Extent {
+  std::uint64_t whole = 0;
+  std::uint64_t begun = 0;
 };
 
 /// Throws where there is no RocksDB.
@@ -50,6 +57,10 @@ std::shared_ptr<const StoreBase> write(const StoreImage& image, const std::strin
 
 /// Number of the database that it reads from; 0 when it is none.
 std::uint64_t numberOf(const StoreBase* base) noexcept;
+/// Of a base that is one.
+Extent extentOf(const StoreBase& base);
+/// What leaves values out, and what it uses, is not called any more once this returns.
+void leaveNothingOut(const StoreBase* base) noexcept;
 /// Removes its files, once the last base that reads from it here goes.
 void remove(const std::string& directory) noexcept;
 /// Writes a copy of it, synced, to a directory that is not there yet.

@@ -26,6 +26,8 @@ std::shared_ptr<const StoreBase> write(const StoreImage&, const std::string&, co
   refuse();
 }
 std::uint64_t numberOf(const StoreBase*) noexcept { return 0; }
+Extent extentOf(const StoreBase&) { refuse(); }
+void leaveNothingOut(const StoreBase*) noexcept {}
 void remove(const std::string&) noexcept {}
 void copy(const StoreBase&, const std::string&) { refuse(); }
 void verify(const StoreBase&) { refuse(); }

@@ -1065,12 +1065,17 @@ AssembledStore DirectoryScan::assemble(std::uint32_t store) {
   const SnapshotEntry& snapshot = entry.snapshot;
   AssembledStore assembled;
   std::uint64_t covers = 0;
+  std::uint64_t begun = 0;  // the base may have a part of the changes up to here
   std::shared_ptr<const StoreBase> base;
   bool known = snapshot.file == 0;
   if (snapshot.file != 0 && !badSnapshots.contains(store)) {
     try {
-      base = openBase(store, snapshot);
-      covers = snapshot.covers;
+      auto opened = openBase(store, snapshot);
+      database::Extent extent{snapshot.covers, snapshot.covers};
+      if (snapshot.kind == FileKind::Database) extent = database::extentOf(*opened);
+      covers = extent.whole;
+      begun = extent.begun;
+      base = std::move(opened);
       known = true;
     } catch (const IoError&) {  // a file that is missing, or cleaned away meanwhile
     } catch (const Error&) {
@@ -1088,15 +1093,20 @@ AssembledStore DirectoryScan::assemble(std::uint32_t store) {
     }
     known = at != declared.end() && at->second >= unbroken;
   }
+  bool fromBase = false;
   const auto fresh = [&] {
+    fromBase = base != nullptr;
     return std::make_shared<StoreState>(StoreId{store}, entry.name, std::exchange(base, {}));
   };
   if (known) assembled.state = fresh();
   std::shared_ptr<StoreState> ended;  // what was known before a change that is lost
   const auto lose = [&](std::uint64_t sequence) {
     if (sequence <= covers || !assembled.state) return;
-    if (!ended) assembled.endsAt = sequence - 1;
-    if (!ended) ended = assembled.state;
+    const bool oneMoment = !fromBase || sequence > begun;
+    if (!ended && oneMoment) {
+      assembled.endsAt = sequence - 1;
+      ended = assembled.state;
+    }
     assembled.state.reset();
   };
   const auto replay = [&](const SegmentIndex& index, std::uint64_t number, FileKind kind,

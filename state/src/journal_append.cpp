@@ -685,8 +685,10 @@ void JournalCore::reloadStale() {
     if (catalog_.stores.contains(at->first)) {
       try {
         state->replaceWith(std::move(*loadStore(at->first)));
-      } catch (const Corruption&) {
-        state->fail(std::current_exception());  // the others can still be read
+      } catch (const Corruption&) {  // the others can still be read
+        state->fail(std::current_exception());
+      } catch (const OwnedElsewhere&) {  // a database that another process has open
+        state->fail(std::current_exception());
       }
       const std::unique_lock lock(indexMutex_);
       stores_[at->first] = state;

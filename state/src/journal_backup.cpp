@@ -26,18 +26,6 @@
 
 namespace penstock::state {
 
-/// Nothing changes it meanwhile: that is done by who has cleanMutex_. Returns its bytes.
-std::uint64_t JournalCore::copyDatabase(std::uint32_t id, const StoreEntry& store,
-                                        CopyTarget& target) {
-  const std::uint64_t number = store.snapshot.file;
-  const auto base = database::open(filePath(number, FileKind::Database), {id_, number, id},
-                                   store.snapshot.covers, written(), false);
-  const std::string name = fileName(number, FileKind::Database);
-  target.addDirectory(name);
-  database::copy(*base, target.path(name));
-  return database::bytesOf(*base);
-}
-
 BackupReport JournalCore::backupTo(const std::string& target, const BackupOptions& options) {
   checkUsable();
   refuseWithinTransaction();
@@ -59,6 +47,8 @@ BackupReport JournalCore::backupTo(const std::string& target, const BackupOption
     SegmentEnd end;
     std::shared_ptr<File> active;
     std::map<std::string, std::uint64_t> wanted;  // names, with their bytes as far as listed
+    // Open, so that they stay when their stores go. Who changes one has cleanMutex_.
+    std::vector<std::shared_ptr<const StoreBase>> databases;
   };
   const auto look = [&] {
     View view;
@@ -69,6 +59,10 @@ BackupReport JournalCore::backupTo(const std::string& target, const BackupOption
       view.active = tail_.file;
       for (const std::uint64_t blob : active_.blobs()) {
         view.wanted[fileName(blob, FileKind::Blob)] = 0;
+      }
+      for (const auto& [id, store] : catalog_.stores) {
+        if (store.snapshot.kind != FileKind::Database) continue;
+        view.databases.push_back(openBase(id, store.snapshot));
       }
     }
     for (const SealedFile& file : view.catalog.sealed) {
@@ -112,8 +106,11 @@ BackupReport JournalCore::backupTo(const std::string& target, const BackupOption
       if (!view.wanted.contains(name)) unwanted.insert(name);
     }
     for (const std::string& name : unwanted) copy.drop(name);
-    for (const auto& [id, store] : view.catalog.stores) {
-      if (store.snapshot.kind == FileKind::Database) moved(copyDatabase(id, store, copy));
+    for (const auto& base : view.databases) {
+      const std::string name = fileName(database::numberOf(base.get()), FileKind::Database);
+      copy.addDirectory(name);
+      database::copy(*base, copy.path(name));
+      moved(database::bytesOf(*base));
     }
 
     syncTo(view.end.lastSequence);

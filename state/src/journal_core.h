@@ -275,7 +275,6 @@ class JournalCore {
   std::uint64_t rewriteThin(const SealedFile& file);
 
   // journal_backup.cpp
-  std::uint64_t copyDatabase(std::uint32_t id, const StoreEntry& store, CopyTarget& target);
 
   // journal_read.cpp
   std::shared_ptr<const SegmentIndex> sealedIndex(const SealedFile& file);

@@ -760,6 +760,7 @@ void JournalCore::close() noexcept {
   cleaned_.notify_all();
   if (thread_.joinable()) thread_.join();
   if (cleanThread_.joinable()) cleanThread_.join();
+  for (const auto& [id, store] : stores_) database::leaveNothingOut(store->base().get());
   if (!opened_) return;
   try {
     runQueue();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every engine promises, in every durability: the same answers, the same order, the same
 // refusals. Where engines differ (memory forgets, a database is a directory), it is said here too.
+#include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +12,7 @@
 #include <penstock/state/local_file_storage.h>
 #include <penstock/state/repair.h>
 #include <penstock/state/verify.h>
+#include <array>
 #include <boost/filesystem/operations.hpp>
 #include <cmath>
 #include <cstddef>
@@ -265,6 +268,14 @@ class DatabaseStore : public ::testing::Test {
     return {};
   }
   [[nodiscard]] std::shared_ptr<Journal> open() const { return Journal::open(directory_.path()); }
+  /// Larger commits seal a segment; nothing is done in the background.
+  [[nodiscard]] std::shared_ptr<Journal> openAlone() const {
+    JournalOptions options;
+    options.segmentBytes = 4096;
+    Environment environment = Environment::real();
+    environment.threads = false;
+    return Journal::open(directory_.path(), options, environment);
+  }
   /// Keys 0 to 999 in the database, 1000 in the journal only.
   void write() {
     const auto journal = open();
@@ -284,6 +295,31 @@ class DatabaseStore : public ::testing::Test {
       file.seekp(100);
       file << "damage";
     }
+  }
+  /// What a crash would leave, beside a database that may be ahead of it.
+  [[nodiscard]] std::string crashed() const {
+    std::string copy = directory_ / "crashed";
+    boost::filesystem::create_directory(copy);
+    for (const auto& entry : boost::filesystem::directory_iterator(directory_.path())) {
+      if (boost::filesystem::is_regular_file(entry)) {
+        boost::filesystem::copy_file(entry, copy / entry.path().filename());
+      }
+    }
+    return copy;
+  }
+  /// The frame with that text in it.
+  static void damageFrame(const std::string& directory, const std::string& text) {
+    for (const auto& entry : boost::filesystem::directory_iterator(directory)) {
+      if (entry.path().extension() != ".log") continue;
+      std::fstream file(entry.path().string(), std::ios::in | std::ios::out | std::ios::binary);
+      const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+      const std::size_t at = bytes.find(text);
+      if (at == std::string::npos) continue;
+      file.seekp(static_cast<std::streamoff>(at));
+      file.put('~');
+      return;
+    }
+    FAIL() << "no segment in " << directory << " has " << text;
   }
   static std::uint64_t keysIn(const std::string& directory) {
     const auto journal = Journal::open(directory);
@@ -368,6 +404,7 @@ TEST_F(DatabaseStore, GoesWithItsStoreButNotBeforeItsViews) {
     journal->removeStore(id);
     EXPECT_EQ(view->size(), 1001U);
   }
+  EXPECT_FALSE(boost::filesystem::exists(database));
 }
 
 TEST_F(DatabaseStore, AForkedChildIsRefusedAndLeavesItsParentsAlone) {
@@ -393,6 +430,60 @@ TEST_F(DatabaseStore, AForkedChildIsRefusedAndLeavesItsParentsAlone) {
   EXPECT_EQ(store->size(), 1001U);
 }
 
+TEST_F(DatabaseStore, AForkedChildThatHasItIsSaid) {
+  write();
+  std::array<int, 2> ready{};
+  std::array<int, 2> over{};
+  ASSERT_EQ(::pipe(ready.data()), 0);
+  ASSERT_EQ(::pipe(over.data()), 0);
+  const std::string lock = databasePath() + "/LOCK";
+  const pid_t child = ::fork();
+  if (child == 0) {  // as RocksDB does it
+    const int file = ::open(lock.c_str(), O_RDWR);
+    struct flock whole {};
+    whole.l_type = F_WRLCK;
+    const char result = ::fcntl(file, F_SETLK, &whole) == 0 ? 'y' : 'n';
+    ::close(over[1]);
+    char none = 0;
+    ::_exit(::write(ready[1], &result, 1) == 1 && ::read(over[0], &none, 1) == 0 ? 0 : 1);
+  }
+  char result = 0;
+  ASSERT_EQ(::read(ready[0], &result, 1), 1);
+  ASSERT_EQ(result, 'y');
+  {
+    const auto journal = open();
+    const StoreId id = journal->findStore("large").value();
+    try {
+      (void)journal->store(id);
+      ADD_FAILURE() << "opened";
+    } catch (const OwnedElsewhere& refused) {
+      EXPECT_THAT(refused.what(), ::testing::HasSubstr(databasePath()));
+      EXPECT_THAT(refused.what(), ::testing::HasSubstr("open in another process"));
+    }
+    const StoreId other = journal->declareStore("other");
+    EXPECT_EQ(journal->store(other)->size(), 0U);
+  }
+  for (const int each : {ready[0], ready[1], over[0], over[1]}) ::close(each);
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(keysIn(directory_.path()), 1001U);
+}
+
+TEST_F(DatabaseStore, StaysForABackupWhenItsStoreGoes) {
+  write();
+  const auto journal = open();
+  const StoreId id = journal->findStore("large").value();
+  BackupOptions options;
+  options.progress = [&](const BackupProgress&) {
+    if (journal->findStore("large")) journal->removeStore(id);
+  };
+  const std::string copy = directory_ / "copy";
+  (void)backup(*journal, copy, options);
+  EXPECT_EQ(databasePath(), "");
+  EXPECT_EQ(keysIn(copy), 1001U);
+}
+
 TEST_F(DatabaseStore, LeftoversOfACrashAreRemoved) {
   write();
   const std::string left = directory_ / "database-8000000000000001.rocksdb";
@@ -408,6 +499,77 @@ TEST_F(DatabaseStore, ARepairedCopyHasItsContent) {
   const std::string copy = directory_ / "repaired";
   repairInto(planRepair(directory_.path()), copy);
   EXPECT_EQ(keysIn(copy), 1001U);
+}
+
+TEST_F(DatabaseStore, AheadOfADamagedFrameItIsRepairedWithWhatItHas) {
+  write();
+  std::string left;
+  {
+    const auto journal = openAlone();
+    const StoreId id = journal->findStore("large").value();
+    Commit commit;
+    for (const char* key : {"1000", "1001"}) {
+      commit.put(id, key, std::string("later ") + key + std::string(8000, 'v'));
+      (void)journal->commit(commit);
+    }
+    const auto store = journal->store(id);
+    left = crashed();
+    journal->snapshotStore(id);
+  }
+  boost::filesystem::rename(databasePath(),
+                            left / boost::filesystem::path(databasePath()).filename());
+  damageFrame(left, "later 1000");
+  const auto repair = planRepair(left);
+  ASSERT_EQ(repair.stores.size(), 1U);
+  EXPECT_EQ(repair.stores.front().fate, StoreFate::Rebuilt);
+  const std::string copy = directory_ / "repaired";
+  repairInto(repair, copy);
+  EXPECT_EQ(keysIn(copy), 1002U);
+  const auto journal = Journal::open(copy);
+  std::string value;
+  EXPECT_TRUE(journal->store(journal->findStore("large").value())->get("1000", value));
+  EXPECT_TRUE(value.starts_with("later 1000"));
+}
+
+TEST_F(DatabaseStore, OfTwoMomentsIsNotRepairedAsIfItWereOfOne) {
+  write();
+  const auto tables = [&] {
+    std::size_t count = 0;
+    for (const auto& entry : boost::filesystem::directory_iterator(databasePath())) {
+      if (entry.path().extension() == ".sst") ++count;
+    }
+    return count;
+  };
+  {
+    const auto journal = openAlone();
+    const StoreId id = journal->findStore("large").value();
+    Commit commit;
+    commit.put(id, "1000", "later");
+    (void)journal->commit(commit);
+    // Half of them are written when RocksDB writes a table by itself: 64 MiB.
+    constexpr int large = 140;
+    for (int i = 0; i < large; ++i) {
+      commit.put(id, "large " + std::to_string(i), std::string(1U << 20, 'v'));
+      (void)journal->commit(commit);
+    }
+    const auto store = journal->store(id);
+    const std::size_t before = tables();
+    int asked = 0;
+    journal->leaveOut(id, [&](std::string_view) {
+      if (++asked < large) return false;
+      throw std::runtime_error("stops here");
+    });
+    EXPECT_THROW(journal->snapshotStore(id), std::runtime_error);
+    EXPECT_GT(tables(), before);
+  }
+  {
+    const auto journal = openAlone();  // which has it all
+    EXPECT_EQ(journal->store(journal->findStore("large").value())->size(), 1141U);
+  }
+  damageFrame(directory_.path(), "later");
+  const auto repair = planRepair(directory_.path());
+  ASSERT_EQ(repair.stores.size(), 1U);
+  EXPECT_EQ(repair.stores.front().fate, StoreFate::Lost);
 }
 
 // ... but a command opens every journal as one that is shared, and reads it.
