@@ -17,7 +17,7 @@ import threading
 import penstock
 import pytest
 from penstock import _core
-from penstock.state.localfilestorage import LocalFileStorage
+from penstock.state import LocalFileStorage, set_store_memory_limit, store_memory
 
 HERE = pathlib.Path(__file__).parent
 
@@ -245,11 +245,40 @@ def test_second_process_is_refused_by_name_of_the_holder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"durability": "sync"}, {"sync_interval": 0}, {"sync_interval": math.nan}], ids=str
+    "options",
+    [{"durability": "sync"}, {"sync_interval": 0}, {"sync_interval": math.nan}, {"engine": "lsm"}],
+    ids=str,
 )
 def test_absurd_option_is_refused(tmp_path, options):
     with pytest.raises(penstock.ConfigurationError):
         LocalFileStorage(tmp_path, **options)
+
+
+def test_memory_engine_leaves_nothing_on_disk(tmp_path):
+    with LocalFileStorage(tmp_path, engine="memory") as storage:
+        storage.set("key", 1)
+        assert storage.get("key") == 1
+    assert not any(tmp_path.iterdir())
+    with LocalFileStorage(tmp_path) as storage:
+        assert "key" not in storage
+
+
+def test_memory_bound(tmp_path):
+    used, limit = store_memory()
+    assert used < limit
+    with pytest.raises(penstock.InvalidArgument):
+        set_store_memory_limit(1 << 20)
+    set_store_memory_limit(16 << 20)
+    try:
+        assert store_memory()[1] == 16 << 20
+        with LocalFileStorage(tmp_path, engine="memory", durability="buffered") as storage:
+            with pytest.raises(penstock.MemoryExceeded) as refused:
+                for number in range(64):
+                    storage.set(f"key {number}", bytes(1 << 20))
+            assert isinstance(refused.value, MemoryError)
+            assert len(storage) > 0
+    finally:
+        set_store_memory_limit(limit)
 
 
 def test_options(tmp_path):

@@ -68,6 +68,10 @@ void registerErrors(py::module_& module) {
                               "The directory was written by a newer Penstock.");
   registerError<OwnedElsewhere>(module, "OwnedElsewhere",
                                 "The directory belongs to another process, which is named.");
+  registerError<MemoryExceeded>(
+      module, "MemoryExceeded",
+      "The stores of the process hold as much memory as they may. Nothing was written.",
+      builtin("MemoryError"));
   registerError<DiskFull>(module, "DiskFull", "No space. Nothing was written.", builtin("OSError"));
   registerError<IoError>(module, "IoError", "A call of the operating system failed.",
                          builtin("OSError"));

@@ -6,8 +6,11 @@
 // they copy from memory. What a Python object holds is copied, or its reference kept, before.
 
 #include <penstock/state/local_file_storage.h>
+#include <penstock/state/memory.h>
+#include <pybind11/stl.h>
 
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "convert.h"
@@ -75,7 +78,7 @@ class Key {
 
 Storage open(const py::object& directory, const std::string& durability, bool shared,
              bool createDirectory, bool allowNetworkFileSystem, bool lowerCaseKeys,
-             double syncInterval) {
+             double syncInterval, const std::optional<std::string>& engine) {
   state::LocalFileStorageOptions options;
   if (durability == "buffered") {
     options.durability = state::Durability::Buffered;
@@ -85,6 +88,16 @@ Storage open(const py::object& directory, const std::string& durability, bool sh
   }
   if (!(syncInterval > 0 && syncInterval <= 3600)) {
     throw ConfigurationError("sync_interval is a number of seconds above 0, up to 3600");
+  }
+  if (engine == "file") {
+    options.engine = state::Engine::File;
+  } else if (engine == "memory") {
+    options.engine = state::Engine::Memory;
+  } else if (engine == "rocksdb") {
+    options.engine = state::Engine::RocksDb;
+  } else if (engine) {
+    throw ConfigurationError("engine is \"file\", \"memory\" or \"rocksdb\", not \"" + *engine +
+                             "\"");
   }
   options.sharing = shared ? state::Sharing::Shared : state::Sharing::Exclusive;
   options.createDirectory = createDirectory;
@@ -233,9 +246,21 @@ void both(Class& type, const char* camel, const char* snake, Method method, cons
   type.def(snake, method, extra...);
 }
 
+std::pair<std::uint64_t, std::uint64_t> storeMemory() {
+  const state::StoreMemory memory = state::storeMemory();
+  return {memory.usedBytes, memory.limitBytes};
+}
+
 }  // namespace
 
 void registerLocalFileStorage(py::module_& module) {
+  module.def("set_store_memory_limit", &state::setStoreMemoryLimit, py::arg("bytes"),
+             "Bounds what all storages of the process hold in memory together; by default half of\n"
+             "what the machine, or the cgroup, may use. Beyond it blocks are read anew, snapshots\n"
+             "are written sooner, writers wait, and at last a write is refused: MemoryExceeded.\n"
+             "InvalidArgument below 16 MiB.");
+  module.def("store_memory", &storeMemory,
+             "Bytes that all storages of the process hold in memory, and their limit.");
   py::class_<Storage> type(
       module, "LocalFileStorage",
       "A directory that keeps named values across restarts, crashes and power loss.\n\n"
@@ -244,11 +269,14 @@ void registerLocalFileStorage(py::module_& module) {
       "(durability \"synced\") or when it survives the process (\"buffered\", synced every\n"
       "sync_interval seconds). Every method has an ...Async twin whose result is waited for with\n"
       "result() or await. Safe from any thread. One process at a time has a directory open,\n"
-      "unless all open it with shared=True.");
+      "unless all open it with shared=True. engine says how the content is kept: \"file\", the\n"
+      "default; \"memory\", of which nothing is on disk; \"rocksdb\", for more than fits into\n"
+      "memory, where the package was built with it. It is remembered, and may be changed.");
   type.def(py::init(&open), py::arg("directory") = py::none(), py::kw_only(),
            py::arg("durability") = "synced", py::arg("shared") = false,
            py::arg("create_directory") = true, py::arg("allow_network_file_system") = false,
            py::arg("lower_case_keys") = false, py::arg("sync_interval") = 0.1,
+           py::arg("engine") = py::none(),
            "Opens, or creates, the directory: by default $PENSTOCK_STATE_DIR, else ./state.");
   type.def_property_readonly(
       "directory",
