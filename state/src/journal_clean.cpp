@@ -126,6 +126,7 @@ JournalCore::MadeBase JournalCore::writeBase(const StoreState& store, StoreImage
     auto reader = std::make_shared<SnapshotReader>(std::move(file.value), finalName, id_, number,
                                                    store.id().value, covers, made.entry.hash);
     reader->makeTable();  // before anybody waits for a block of it
+    reader->justWritten();
     made.base = std::move(reader);
   } catch (...) {
     (void)files().remove(temporary);

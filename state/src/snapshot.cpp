@@ -177,8 +177,8 @@ std::unique_ptr<char[]> SnapshotReader::readBlock(const BlockRef& ref) const {
 SnapshotReader::Scrubbed SnapshotReader::scrub(std::uint64_t bytes, std::uint64_t pass) const {
   constexpr std::uint32_t lengthMax = 8U << 20U;  // arbitrary: what one turn may read at most
   if (std::exchange(scrubPass_, pass) != pass) {
-    scrubbed_ = 0;
-    (void)file_->dropCache();  // what was just written is still there, and proves nothing
+    scrubbed_ = std::exchange(justWritten_, false) ? index_.size() : 0;
+    if (scrubbed_ == 0) (void)file_->dropCache();  // what is cached proves nothing
   }
   Scrubbed done;
   while (done.bytes < bytes && scrubbed_ < index_.size()) {

@@ -118,6 +118,9 @@ class SnapshotReader final : public StoreBase {
   void quicken() const override {
     if (wantsTable()) makeTable();
   }
+  /// Its first turn to be scrubbed is not in the pass that is going on: what is in the page cache,
+  /// which a turn drops, is likely to be read.
+  void justWritten() noexcept { justWritten_ = true; }
   /// Blocks of one large value are left to who reads them.
   Scrubbed scrub(std::uint64_t bytes, std::uint64_t pass) const override;
 
@@ -150,6 +153,7 @@ class SnapshotReader final : public StoreBase {
   mutable std::atomic<bool> tableTried_{false};
   mutable std::size_t scrubbed_ = 0;     // the scrubbing thread's: blocks that had their turn
   mutable std::uint64_t scrubPass_ = 0;  // the scrubbing thread's
+  mutable bool justWritten_ = false;     // the scrubbing thread's, once others know the reader
 };
 
 }  // namespace penstock::state

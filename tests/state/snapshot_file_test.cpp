@@ -173,5 +173,13 @@ TEST_F(StoreSnapshotTest, ADamagedBlockIsNamedWhenItIsReadAndCountedWhenScrubbed
   EXPECT_EQ(reader->scrub(1 << 20, 2).damaged, 1U);
 }
 
+TEST_F(StoreSnapshotTest, OneThatWasJustWrittenStaysInThePageCacheForThatPass) {
+  write(1000);
+  const auto reader = open();
+  reader->justWritten();
+  for (int turn = 0; turn < 2; ++turn) EXPECT_EQ(reader->scrub(1 << 20, 1).bytes, 0U);
+  EXPECT_GT(reader->scrub(1 << 20, 2).bytes, 100'000U);
+}
+
 }  // namespace
 }  // namespace penstock::state
