@@ -18,6 +18,7 @@
 
 #include "streams/runtime/task_position_codec.h"
 #include "tests/kafka/kafka_test.h"
+#include "tests/support/log_lines.h"
 #include "tests/support/temporary_directory.h"
 
 namespace penstock::kafka {
@@ -79,9 +80,7 @@ class ApplicationOnKafka : public KafkaTest {
 
   /// What store `name` of one partition holds.
   Counts stored(const std::string& name, std::int32_t partition = 0) const {
-    state::JournalOptions options;
-    options.sharing = state::Sharing::Shared;
-    const auto journal = state::Journal::open(state.path() + "/" + id, options);
+    const auto journal = openState();
     const auto store = journal->findStore(name + "/" + std::to_string(partition));
     Counts counts;
     if (!store) return counts;
@@ -90,6 +89,12 @@ class ApplicationOnKafka : public KafkaTest {
       return true;
     });
     return counts;
+  }
+
+  std::shared_ptr<state::Journal> openState() const {
+    state::JournalOptions options;
+    options.sharing = state::Sharing::Shared;
+    return state::Journal::open(state.path() + "/" + id, options);
   }
 
   Offset committed(const TopicPartition& partition) {
@@ -184,6 +189,39 @@ TEST_F(ApplicationOnKafka, ARecordThatFailsGoesToTheDeadLetterTopic) {
   }));
 }
 
+TEST_F(ApplicationOnKafka, MissingOutputsAreCreatedWithTheTasksOfTheirWritersAndLogged) {
+  const std::string topic = makeTopic(3);
+  const std::string out = freshName("out");
+  const std::string dead = freshName("dead");
+  produceKeys(topic, {"a", "a"});
+  ApplicationOptions options = untilEnd();
+  options.errorPolicy = ErrorPolicy::DeadLetter;
+  options.deadLetterTopic = dead;
+  const auto run = [&] {
+    const testing::LogLines log;
+    Application application(options);
+    application.stream<std::string_view, None>(topic)
+        .selectKey([](std::string_view key, const None&) { return key; })
+        .groupByKey({.name = "again", .partitions = 2})
+        .count({.name = "counts"})
+        .toStream()
+        .to(out);
+    application.run();
+    return log.get();
+  };
+  const auto made = [&](const std::string& name, int partitions) {
+    return ::testing::Contains(HasSubstr("INFO    kafka: made a topic topic=" + name +
+                                         " partitions=" + std::to_string(partitions) +
+                                         " brokers=" + broker().servers()));
+  };
+  const std::vector<std::string> first = run();
+  EXPECT_THAT(first, made(dead, 3));  // all parts write it, the first one has three tasks
+  EXPECT_THAT(first, made(out, 2));
+  EXPECT_EQ(transport->partitionCount(dead), 3);
+  EXPECT_EQ(transport->partitionCount(out), 2);
+  EXPECT_THAT(run(), ::testing::Not(::testing::Contains(HasSubstr("made a topic"))));
+}
+
 TEST_F(ApplicationOnKafka, PartsDefinedInAnotherOrderGoOnWhereTheyWere) {
   const std::string a = makeTopic(1);
   const std::string b = makeTopic(1);
@@ -225,10 +263,8 @@ TEST_F(ApplicationOnKafka, AStartThatDiedBeforeItsFirstRecordBeginsAgain) {
   const std::string topic = makeTopic(1);
   produceKeys(topic, {"a", "b"});
   {
-    state::JournalOptions options;
-    options.sharing = state::Sharing::Shared;
     std::filesystem::create_directory(state.path() + "/" + id);
-    const auto journal = state::Journal::open(state.path() + "/" + id, options);
+    const auto journal = openState();
     streams::StoredPosition position;
     position.inputs.emplace_back().journal = topic;
     std::string bytes;
