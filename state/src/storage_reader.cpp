@@ -192,12 +192,18 @@ void StorageReader::throwAbsent(std::string_view key) const {
 void StorageReader::throwUndecoded(std::string_view key, std::string_view bytes,
                                    std::string_view asked, detail::Decoded how) const {
   std::string_view remark = "; read it as that, or as a Value, or set it anew";
-  if (how == detail::Decoded::OutOfRange) remark = ", which its value does not fit";
-  if (how == detail::Decoded::Unreadable) remark = "; its bytes are not of the form expected";
+  if (how == detail::Decoded::OutOfRange) {
+    remark = ", which its value does not fit; read it as a wider or signed type, or as a Value";
+  }
+  if (how == detail::Decoded::Unreadable) {
+    remark =
+        "; its bytes are not of the form expected: read it with the members, in the order, that "
+        "it was stored with, or set it anew";
+  }
   if (how == detail::Decoded::Newer) {
     remark =
         "; it, or a struct in it, was stored by a newer version of the type than this program "
-        "knows (CEREAL_CLASS_VERSION)";
+        "knows (CEREAL_CLASS_VERSION): run a program that has that version";
   }
   throw TypeMismatch(fmt::format("key {} of {} ({}) holds {}, but was read as {}{}", shownKey(key),
                                  directory(), space_->storeName, detail::describeStored(bytes),

@@ -13,11 +13,14 @@
 #include <filesystem>
 #include <future>
 #include <map>
+#include <mutex>
+#include <set>
 #include <stdexcept>
 #include <thread>
 
 #include "streams/runtime/task_position_codec.h"
 #include "tests/kafka/kafka_test.h"
+#include "tests/support/log_lines.h"
 #include "tests/support/temporary_directory.h"
 
 namespace penstock::kafka {
@@ -79,9 +82,7 @@ class ApplicationOnKafka : public KafkaTest {
 
   /// What store `name` of one partition holds.
   Counts stored(const std::string& name, std::int32_t partition = 0) const {
-    state::JournalOptions options;
-    options.sharing = state::Sharing::Shared;
-    const auto journal = state::Journal::open(state.path() + "/" + id, options);
+    const auto journal = openState();
     const auto store = journal->findStore(name + "/" + std::to_string(partition));
     Counts counts;
     if (!store) return counts;
@@ -90,6 +91,61 @@ class ApplicationOnKafka : public KafkaTest {
       return true;
     });
     return counts;
+  }
+
+  std::shared_ptr<state::Journal> openState() const {
+    state::JournalOptions options;
+    options.sharing = state::Sharing::Shared;
+    return state::Journal::open(state.path() + "/" + id, options);
+  }
+
+  /// Counts two partitions, takes away a part of the state, and expects that the next run says so
+  /// in `message` and writes nothing, though there are records for it.
+  void expectRefused(
+      const std::function<void(state::Journal& journal, const std::string& topic)>& takeAway,
+      const std::string& message) {
+    const std::string topic = makeTopic(2);
+    const std::string out = makeTopic(1);
+    const auto run = [&] {
+      Application application(untilEnd());
+      application.stream<std::string_view, None>(topic)
+          .groupByKey()
+          .count({.name = "counts"})
+          .toStream()
+          .to(out);
+      application.run();
+    };
+    produceKeys(topic, {"a", "a"}, 0);
+    produceKeys(topic, {"b"}, 1);
+    run();
+    const Offset written = transport->describeTopic(out)->partitions[0].end;
+    EXPECT_GE(written, Offset{2});
+    takeAway(*openState(), topic);
+    produceKeys(topic, {"a"}, 0);
+    produceKeys(topic, {"b"}, 1);
+    for (int round = 0; round < 2; ++round) {  // the first refusal takes nothing away either
+      try {
+        run();
+        ADD_FAILURE() << "went on without a part of its state";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::RestoreState) << error.what();
+        EXPECT_THAT(error.what(), HasSubstr("task 0_1 of application " + id));
+        EXPECT_THAT(error.what(), HasSubstr(state.path() + "/" + id));
+        EXPECT_THAT(error.what(), HasSubstr(message));
+        EXPECT_THAT(error.what(), HasSubstr("restore the state directory"));
+      }
+      EXPECT_EQ(transport->describeTopic(out)->partitions[0].end, written);
+      EXPECT_EQ(committed({topic, {0}}), Offset{2});
+      EXPECT_EQ(committed({topic, {1}}), Offset{1});
+      EXPECT_EQ(stored("counts", 0), (Counts{{"a", 2}}));
+    }
+  }
+  static void erasePosition(state::Journal& journal, const std::string& task) {
+    const state::StoreId group = *journal.findStore("group");
+    ASSERT_TRUE(journal.store(group)->contains("task/" + task));
+    state::Commit commit;
+    commit.erase(group, "task/" + task);
+    journal.commit(commit);
   }
 
   Offset committed(const TopicPartition& partition) {
@@ -184,6 +240,78 @@ TEST_F(ApplicationOnKafka, ARecordThatFailsGoesToTheDeadLetterTopic) {
   }));
 }
 
+TEST_F(ApplicationOnKafka, MissingOutputsAreCreatedWithTheTasksOfTheirWritersAndLogged) {
+  const std::string topic = makeTopic(3);
+  const std::string out = freshName("out");
+  const std::string dead = freshName("dead");
+  produceKeys(topic, {"a", "a"});
+  ApplicationOptions options = untilEnd();
+  options.errorPolicy = ErrorPolicy::DeadLetter;
+  options.deadLetterTopic = dead;
+  const auto run = [&] {
+    const testing::LogLines log;
+    Application application(options);
+    application.stream<std::string_view, None>(topic)
+        .selectKey([](std::string_view key, const None&) { return key; })
+        .groupByKey({.name = "again", .partitions = 2})
+        .count({.name = "counts"})
+        .toStream()
+        .to(out);
+    application.run();
+    return log.get();
+  };
+  const auto made = [&](const std::string& name, int partitions) {
+    return ::testing::Contains(HasSubstr("INFO    kafka: made a topic topic=" + name +
+                                         " partitions=" + std::to_string(partitions) +
+                                         " brokers=" + broker().servers()));
+  };
+  const std::vector<std::string> first = run();
+  EXPECT_THAT(first, made(dead, 3));  // all parts write it, the first one has three tasks
+  EXPECT_THAT(first, made(out, 2));
+  EXPECT_EQ(transport->partitionCount(dead), 3);
+  EXPECT_EQ(transport->partitionCount(out), 2);
+  EXPECT_THAT(run(), ::testing::Not(::testing::Contains(HasSubstr("made a topic"))));
+}
+
+TEST_F(ApplicationOnKafka, WorkersShareTheTasksAndCountExactly) {
+  const std::string topic = makeTopic(4);
+  const auto keyOf = [](int number) { return "k" + std::to_string(number); };
+  std::mutex mutex;
+  std::map<std::string, std::thread::id> workers;  // the latest one of each key
+  const auto describe = [&](Application& application) {
+    application.stream<std::string_view, None>(topic)
+        .peek([&](std::string_view key, const None&) {
+          const std::lock_guard lock(mutex);
+          workers[std::string(key)] = std::this_thread::get_id();
+        })
+        .groupByKey()
+        .count({.name = "counts"});
+  };
+  ApplicationOptions options = optionsFor(state.path());
+  options.workers = 2;
+  Application application(options);
+  describe(application);
+  auto runs = std::async(std::launch::async, [&] { application.run(); });
+  int rounds = 0;
+  EXPECT_TRUE(eventually([&] {
+    for (int i = 0; i < 8; ++i) produceKeys(topic, {keyOf(i)}, i % 4);
+    ++rounds;
+    const std::lock_guard lock(mutex);
+    std::set<std::thread::id> busy;
+    for (const auto& [key, worker] : workers) busy.insert(worker);
+    return busy.size() == 2;
+  }));
+  application.stop();
+  runs.get();
+  options.untilEnd = true;
+  Application rest(options);
+  describe(rest);
+  rest.run();
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(stored("counts", i), (Counts{{keyOf(i), rounds}, {keyOf(i + 4), rounds}}));
+  }
+}
+
 TEST_F(ApplicationOnKafka, PartsDefinedInAnotherOrderGoOnWhereTheyWere) {
   const std::string a = makeTopic(1);
   const std::string b = makeTopic(1);
@@ -221,14 +349,33 @@ TEST_F(ApplicationOnKafka, ATopicMadeAnewIsNotReadOnFromTheSameNumber) {
   EXPECT_EQ(stored("counts"), (Counts{{"a", 2}}));
 }
 
+TEST_F(ApplicationOnKafka, ATaskThatLostItsPositionsAndItsStoreIsRefused) {
+  expectRefused(
+      [](state::Journal& journal, const std::string& topic) {
+        erasePosition(journal, topic + "/1");
+        journal.removeStore(*journal.findStore("counts/1"));
+      },
+      "the group stands at offset 1 of topic");
+}
+
+TEST_F(ApplicationOnKafka, ATaskThatLostItsStoreIsRefused) {
+  expectRefused([](state::Journal& journal,
+                   const std::string&) { journal.removeStore(*journal.findStore("counts/1")); },
+                "has positions, but its store counts/1 is not there");
+}
+
+TEST_F(ApplicationOnKafka, ATaskThatLostItsPositionsIsRefused) {
+  expectRefused([](state::Journal& journal,
+                   const std::string& topic) { erasePosition(journal, topic + "/1"); },
+                "has no positions, but its store counts/1 holds 1 keys");
+}
+
 TEST_F(ApplicationOnKafka, AStartThatDiedBeforeItsFirstRecordBeginsAgain) {
   const std::string topic = makeTopic(1);
   produceKeys(topic, {"a", "b"});
   {
-    state::JournalOptions options;
-    options.sharing = state::Sharing::Shared;
     std::filesystem::create_directory(state.path() + "/" + id);
-    const auto journal = state::Journal::open(state.path() + "/" + id, options);
+    const auto journal = openState();
     streams::StoredPosition position;
     position.inputs.emplace_back().journal = topic;
     std::string bytes;

@@ -103,6 +103,7 @@ TEST_F(KafkaFaults, SettingsThatContradictAreRefusedByName) {
 
 TEST_F(KafkaFaults, AbsurdOptionsAreRefusedByName) {
   EXPECT_THROW(transport->consumer({.batchRecordsMax = 0}), ConfigurationError);
+  EXPECT_THROW(transport->consumer({.batchRecordsMax = 1'000'001}), ConfigurationError);
   EXPECT_THROW(transport->producer({.deliveryTimeout = -1s}), ConfigurationError);
   EXPECT_THROW(transport->producer({.deliveryTimeout = 0s}), ConfigurationError);
   try {

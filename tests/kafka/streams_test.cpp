@@ -190,6 +190,37 @@ TEST_F(KafkaStreams, AKilledProcessGetsItsPartitionsBackAndLosesNothing) {
   }
 }
 
+TEST_F(KafkaStreams, ProcessesShareOneStateDirectory) {
+  testing::Subprocess first(command(), environment());
+  testing::Subprocess second(command(), environment());
+  const std::string words = id + "-words-repartition";
+  int lines = 0;
+  for (testing::Subprocess* const program : {&first, &second}) {
+    EXPECT_TRUE(eventually([&] {
+      return program->err().find("task assigned") != std::string::npos;
+    })) << program->err();
+    produceLines(100, lines);
+    lines += 100;
+  }
+  for (testing::Subprocess* const program : {&first, &second}) {
+    program->signal(SIGTERM);
+    const testing::Finished ended = program->wait(30s);
+    EXPECT_EQ(ended.exitCode, 0) << ended.err;
+  }
+  auto asBoth = environment();  // takes the places of both, which the group still keeps for them
+  asBoth.emplace_back("PENSTOCK_WORKERS=2");
+  const testing::Finished rest = testing::Subprocess(untilEnd(), asBoth).wait();
+  ASSERT_EQ(rest.exitCode, 0) << rest.err;
+  const auto found = counts();
+  for (const auto& [word, count] : expected(lines)) {
+    EXPECT_GE(found.at(word), count) << word;  // at least once
+  }
+  const auto description = transport->describeTopic(words);
+  for (const auto& partition : description->partitions) {
+    EXPECT_EQ(sumOfCounts(partition.partition), partition.end.value);
+  }
+}
+
 // Only the end commits: the words that lines became show that they were processed, and are there
 // without a commit.
 TEST_F(KafkaStreams, SignalsCommitAndEndIt) {

@@ -3,11 +3,14 @@
 // Goal: what one worker of the runtime asks of the broker, step by step, without a runtime.
 #include <librdkafka/rdkafka.h>
 #include <penstock/error.h>
+#include <penstock/state/errors.h>
 
+#include <cerrno>
 #include <set>
 
 #include "streams/runtime/kafka_streams_worker.h"
 #include "tests/kafka/kafka_test.h"
+#include "tests/support/sim_fs.h"
 #include "tests/support/temporary_directory.h"
 
 namespace penstock::kafka {
@@ -181,6 +184,71 @@ TEST_F(KafkaStreamsWorkerTest, AConsumerBeyondUseIsReplaced) {
   awaitTask();
   produceNumbers(lead, 0, 5, 10);
   take(0, 5);
+}
+
+/// The same with a store, whose journal lies on a disk that can be full.
+class KafkaStreamsWorkerOnAFullDisk : public KafkaStreamsWorkerTest {
+ protected:
+  testsupport::SimFs machine{1};
+  std::shared_ptr<testsupport::SimProcess> process = machine.startProcess();
+
+  KafkaStreamsWorkerOnAFullDisk() {
+    plan.subtopologies[0].stores = {{"counts"}};
+    machine.makeSyncedDirectory("/data");
+    context->journal = state::Journal::open("/data/state", {}, process->environment());
+    context->groupStore = context->journal->declareStore("group");
+  }
+  ~KafkaStreamsWorkerOnAFullDisk() override {  // before the disk goes
+    worker.reset();
+    context->journal.reset();
+  }
+  /// What the last commit left.
+  int counted() {
+    std::string count;
+    return worker->store(task, 0)->get("count", count) ? std::stoi(count) : 0;
+  }
+  /// As a worker of the runtime does with `count` records of `other`.
+  void takeAndCount(std::size_t count) {
+    take(1, count);
+    worker->store(task, 0)->put("count", std::to_string(counted() + static_cast<int>(count)));
+  }
+};
+
+TEST_F(KafkaStreamsWorkerOnAFullDisk, ACommitFailsWholeAndGoesOnExactly) {
+  produceNumbers(other, 0, 10);
+  start();
+  takeAndCount(10);
+  commit(0, 10);
+  produceNumbers(other, 0, 5, 10);
+  takeAndCount(5);
+  machine.fail({testsupport::SimCall::Write, 1, ENOSPC, true, {}});
+  EXPECT_THROW(commit(0, 15), state::DiskFull);
+  EXPECT_EQ(stored(), 10);
+  EXPECT_EQ(counted(), 10);
+
+  // It is still full: nothing is taken up, so nothing can go wrong.
+  owner.owned.clear();
+  worker->restart();
+  EXPECT_TRUE(eventually([&] {
+    try {
+      worker->poll(owner, 10ms);
+      return false;
+    } catch (const state::DiskFull&) {
+      return true;
+    }
+  }));
+  EXPECT_TRUE(owner.owned.empty());
+  EXPECT_EQ(stored(), 10);
+
+  machine.clearFaults();
+  worker->restart();
+  awaitTask();
+  EXPECT_EQ(worker->start(task).next, (std::vector<Offset>{{0}, {10}}));
+  EXPECT_EQ(counted(), 10);
+  takeAndCount(5);
+  commit(0, 15);
+  EXPECT_EQ(stored(), 15);
+  EXPECT_EQ(counted(), 15);
 }
 
 }  // namespace

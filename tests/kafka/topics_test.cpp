@@ -4,6 +4,8 @@
 #include <penstock/kafka_error.h>
 
 #include <algorithm>
+#include <atomic>
+#include <future>
 
 #include "tests/kafka/kafka_test.h"
 #include "tests/support/message_of.h"
@@ -14,8 +16,8 @@ namespace {
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using testing::messageOf;
+using ::testing::Not;
 using KafkaTopics = KafkaTest;
 
 TEST_F(KafkaTopics, ATopicIsMadeListedDescribedAndDeleted) {
@@ -47,6 +49,22 @@ TEST_F(KafkaTopics, MakingItAgainIsFalseOrNamesBothPartitionCounts) {
   EXPECT_THAT(
       messageOf<ConfigurationError>([&] { transport->createTopic(name, {.partitions = 5}); }),
       AllOf(HasSubstr(name), HasSubstr("3"), HasSubstr("5")));
+}
+
+TEST_F(KafkaTopics, WhoComesSecondSeesTheTopicToo) {
+  const auto other = topics::openKafkaTransport(broker().servers(), {});
+  for (int round = 0; round < 20; ++round) {
+    const std::string name = freshName("raced");
+    std::atomic<int> made{0};
+    const auto make = [&](topics::Transport& with) {
+      if (with.createTopic(name, {.partitions = 3})) ++made;
+      EXPECT_EQ(with.partitionCount(name), 3);
+    };
+    auto second = std::async(std::launch::async, [&] { make(*other); });
+    make(*transport);
+    second.get();
+    EXPECT_EQ(made, 1);
+  }
 }
 
 TEST_F(KafkaTopics, SettingsArePassedThroughAndDescribed) {

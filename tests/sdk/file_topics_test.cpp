@@ -129,9 +129,30 @@ TEST_F(FileTopics, AnUnknownTopicOrPartitionIsAnErrorAtOnce) {
   EXPECT_THROW(consumer.assign({{"t", PartitionIndex{2}}}), ConfigurationError);
   EXPECT_THROW((void)consumer.position(t0), ConfigurationError);
   EXPECT_THROW(consumer.commit(), ConfigurationError);
-  EXPECT_THROW((void)client.consumer("t", {.batchRecordsMax = 0}), ConfigurationError);
-  EXPECT_THROW((void)client.consumer("t", {.commitInterval = std::chrono::milliseconds(-1)}),
-               ConfigurationError);
+}
+
+TEST_F(FileTopics, AbsurdOptionsAreRefusedByNameValueAndBounds) {
+  client.createTopic("t");
+  const auto consumerOf = [&](const ConsumerOptions& options) {
+    return messageOf<ConfigurationError>([&] { (void)client.consumer("t", options); });
+  };
+  EXPECT_THAT(consumerOf({.batchRecordsMax = 0}),
+              HasSubstr("ConsumerOptions::batchRecordsMax is 0; expected 1 to 1000000"));
+  EXPECT_THAT(consumerOf({.batchRecordsMax = 1'000'001}),
+              HasSubstr("ConsumerOptions::batchRecordsMax is 1000001; expected 1 to 1000000"));
+  EXPECT_NO_THROW((void)client.consumer("t", {.batchRecordsMax = 1'000'000}));
+  EXPECT_THAT(consumerOf({.commitInterval = std::chrono::milliseconds(-1)}),
+              HasSubstr("ConsumerOptions::commitInterval is -1 ms; expected 0 ms"));
+  EXPECT_THAT(messageOf<ConfigurationError>(
+                  [&] { (void)client.consumer(ConsumerOptions{.batchRecordsMax = 0}); }),
+              HasSubstr("ConsumerOptions::batchRecordsMax"));
+  for (const int ms : {0, -1}) {
+    EXPECT_THAT(messageOf<ConfigurationError>([&] {
+                  (void)client.producer("t", {.deliveryTimeout = std::chrono::milliseconds(ms)});
+                }),
+                HasSubstr("topic 't': ProducerOptions::deliveryTimeout is " + std::to_string(ms) +
+                          " ms; expected 1 ms or more"));
+  }
 }
 
 TEST_F(FileTopics, RecordsComeBackAsTheyWere) {

@@ -44,7 +44,36 @@ struct Customer {
   bool operator==(const Customer&) const = default;
 };
 
+// What other versions of the program call by the same name.
+struct CustomerBefore {
+  static constexpr std::string_view storedName = "shop::Customer";
+  std::string name;
+  template <typename Archive>
+  void serialize(Archive& archive) {
+    archive(name);
+  }
+};
+
+struct Article {
+  int count = 0;
+  template <typename Archive>
+  void serialize(Archive& archive, std::uint32_t) {
+    archive(count);
+  }
+};
+
+struct ArticleBefore {
+  static constexpr std::string_view storedName = "shop::Article";
+  int count = 0;
+  template <typename Archive>
+  void serialize(Archive& archive, std::uint32_t) {
+    archive(count);
+  }
+};
+
 }  // namespace shop
+CEREAL_CLASS_VERSION(shop::Article, 2)
+CEREAL_CLASS_VERSION(shop::ArticleBefore, 1)
 
 namespace penstock::state {
 namespace {
@@ -269,6 +298,8 @@ TEST_F(LocalFileStorageTest, WrongTypeNamesKeyStoredAndAskedType) {
   const std::string message = messageOf<TypeMismatch>([&] { (void)storage.getDouble("long"); });
   EXPECT_THAT(message, HasSubstr("key \"long\""));
   EXPECT_THAT(message, HasSubstr("holds int64, but was read as double"));
+  EXPECT_THAT(message, HasSubstr(storage.directory()));
+  EXPECT_THAT(message, HasSubstr("read it as that, or as a Value, or set it anew"));
   EXPECT_THROW((void)storage.getLong("bool"), TypeMismatch);
   EXPECT_THROW((void)storage.getBool("long"), TypeMismatch);
   EXPECT_THROW((void)storage.getBinary("bool"), TypeMismatch);
@@ -280,13 +311,29 @@ TEST_F(LocalFileStorageTest, WrongTypeNamesKeyStoredAndAskedType) {
               HasSubstr("holds struct shop::Customer"));
   storage.set("long", 300);
   EXPECT_THAT(messageOf<TypeMismatch>([&] { (void)storage.get<std::int8_t>("long"); }),
-              HasSubstr("does not fit"));
+              AllOf(HasSubstr(storage.directory()), HasSubstr("does not fit"),
+                    HasSubstr("read it as a wider or signed type, or as a Value")));
+}
+
+TEST_F(LocalFileStorageTest, AStructOfAnotherVersionNamesWhatToDo) {
+  LocalFileStorage storage = open();
+  storage.set("customer", shop::Customer{});
+  storage.set("article", shop::Article{});
+  const std::string other =
+      messageOf<TypeMismatch>([&] { (void)storage.get<shop::CustomerBefore>("customer"); });
+  EXPECT_THAT(other, AllOf(HasSubstr("key \"customer\""), HasSubstr(storage.directory())));
+  EXPECT_THAT(other, HasSubstr("read it with the members, in the order, that it was stored with"));
+  const std::string newer =
+      messageOf<TypeMismatch>([&] { (void)storage.get<shop::ArticleBefore>("article"); });
+  EXPECT_THAT(newer, AllOf(HasSubstr("key \"article\""), HasSubstr(storage.directory())));
+  EXPECT_THAT(newer, HasSubstr("run a program that has that version"));
 }
 
 TEST_F(LocalFileStorageTest, MissingKeyIsNamed) {
   LocalFileStorage storage = open();
-  EXPECT_THAT(messageOf<KeyNotFound>([&] { (void)storage.getLong("no such key"); }),
-              HasSubstr("\"no such key\""));
+  const std::string message = messageOf<KeyNotFound>([&] { (void)storage.getLong("no such key"); });
+  EXPECT_THAT(message, AllOf(HasSubstr("\"no such key\""), HasSubstr(storage.directory())));
+  EXPECT_THAT(message, HasSubstr("use find, getOr or containsKey"));
   EXPECT_EQ(storage.find<std::int64_t>("no such key"), std::nullopt);
   EXPECT_EQ(storage.getOr<std::int64_t>("no such key", -1), -1);
   EXPECT_THAT(messageOf<KeyNotFound>([&] { (void)storage.getLong(std::string("a\0\n", 3)); }),

@@ -136,6 +136,9 @@ class Stream {
   }
 
   /// Writes to a topic; the partition is that of the key's bytes, as Kafka's Java client has it.
+  /// A topic that is not there is created at start, and logged, with as many partitions as there
+  /// are tasks that write it (of several parts of the topology the first one's). One that is there
+  /// is taken as it is.
   template <SerdeFor<K> KeySerde = Serde<K>, SerdeFor<V> ValueSerde = Serde<V>>
   void to(std::string topic, ToOptions<KeySerde, ValueSerde> options = {}) const {
     detail::addSink<K, V>(*builder_, node_, std::move(topic), false, 0, std::move(options));

@@ -59,7 +59,7 @@ struct ConsumerOptions {
   std::chrono::milliseconds commitInterval{1000};  // of TopicConsumer::run; 0: after each batch
   std::map<std::string, std::string> extra{};      // librdkafka settings, passed through
   // Changes performance.
-  std::size_t batchRecordsMax = 4096;  // records one poll gives at most
+  std::size_t batchRecordsMax = 4096;  // records one poll gives at most; 1 to 1,000,000
 };
 
 /// How a TopicProducer writes.

@@ -113,8 +113,13 @@ bool KafkaAdmin::createTopic(const std::string& name, const TopicConfig& config)
       rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(answer.get()), &count);
   const auto error = rd_kafka_topic_result_error(results[0]);
   if (error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
-    const std::int32_t there = client_.partitionsOf(name, settings_.timeout);
-    if (config.partitions != 0 && there >= 0 && there != config.partitions) {
+    // Somebody else's may be so new that brokers do not tell of it yet.
+    std::int32_t there = -1;
+    await("waiting to see topic '" + name + "', which exists already", [&] {
+      there = client_.partitionsOf(name, settings_.timeout);
+      return there >= 0;
+    });
+    if (config.partitions != 0 && there != config.partitions) {
       throw ConfigurationError(doing + " with " + std::to_string(config.partitions) +
                                " partitions: it exists with " + std::to_string(there));
     }

@@ -44,10 +44,7 @@ std::vector<TopicPartition> listOf(const std::set<TopicPartition>& partitions) {
 
 KafkaConsumer::KafkaConsumer(const TransportSettings& settings, const ConsumerOptions& options)
     : settings_(settings), options_(options) {
-  if (options_.batchRecordsMax == 0 || options_.batchRecordsMax > 1000000) {
-    throw ConfigurationError("ConsumerOptions::batchRecordsMax is " +
-                             std::to_string(options_.batchRecordsMax) + "; expected 1 to 1000000");
-  }
+  topics::checkConsumerOptions(options_);
   connect();
 }
 
@@ -371,8 +368,8 @@ void KafkaConsumer::sortError(const rd_kafka_message_t& message) {
           {{"group", options_.group}});
       return;
     default:
-      run.error = kafkaError(client_->causeOf(message.err), "reading as '" + options_.group + "'",
-                             detail);
+      run.error =
+          kafkaError(client_->causeOf(message.err), "reading as '" + options_.group + "'", detail);
       try {
         std::rethrow_exception(run.error);
       } catch (const Error& error) {
@@ -538,8 +535,8 @@ std::string KafkaConsumer::bookmark(const TopicPartition& partition) {
   const Offset offset = position(partition);
   std::string text = clusterId() + "/" + std::to_string(offset.value);
   if (const auto mark = marks_.find(partition); mark != marks_.end()) {
-    text += "/" + std::to_string(mark->second.offset.value) + ":" +
-            std::to_string(mark->second.hash);
+    text +=
+        "/" + std::to_string(mark->second.offset.value) + ":" + std::to_string(mark->second.hash);
   }
   return text;
 }

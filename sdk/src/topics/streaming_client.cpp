@@ -38,15 +38,6 @@ void checkConfig(const std::string& topic, const TopicConfig& config) {
   }
 }
 
-void checkOptions(const ConsumerOptions& options) {
-  if (options.batchRecordsMax == 0) {
-    throw ConfigurationError("making a consumer: batchRecordsMax is 0, expected 1 or more");
-  }
-  if (options.commitInterval < std::chrono::milliseconds(0)) {
-    throw ConfigurationError("making a consumer: commitInterval is negative");
-  }
-}
-
 }  // namespace
 
 StreamingClient::StreamingClient(const std::string& address,
@@ -58,7 +49,7 @@ StreamingClient::~StreamingClient() = default;
 
 TopicConsumer StreamingClient::consumer(const std::vector<std::string>& topics,
                                         const ConsumerOptions& options) const {
-  checkOptions(options);
+  topics::checkConsumerOptions(options);
   if (topics.empty()) throw ConfigurationError("making a consumer: the list of topics is empty");
   for (const std::string& topic : topics) topics::checkTopicName(topic);
   auto impl = std::make_unique<TopicConsumer::Impl>(transport_, options);
@@ -76,7 +67,7 @@ TopicConsumer StreamingClient::consumer(const std::string& topic,
 }
 
 TopicConsumer StreamingClient::consumer(const ConsumerOptions& options) const {
-  checkOptions(options);
+  topics::checkConsumerOptions(options);
   return TopicConsumer(std::make_unique<TopicConsumer::Impl>(transport_, options));
 }
 
@@ -85,7 +76,9 @@ TopicProducer StreamingClient::producer(const std::string& topic,
   topics::checkTopicName(topic);
   if (options.deliveryTimeout <= std::chrono::milliseconds(0)) {
     throw ConfigurationError("making a producer for topic '" + topic +
-                             "': deliveryTimeout must be more than 0 ms");
+                             "': ProducerOptions::deliveryTimeout is " +
+                             std::to_string(options.deliveryTimeout.count()) +
+                             " ms; expected 1 ms or more (on Kafka up to 24 h)");
   }
   if (!transport_->partitionCount(topic)) topics::throwUnknownTopic(topic, transport_->address());
   return TopicProducer(std::make_unique<TopicProducer::Impl>(topic, transport_->producer(options)));

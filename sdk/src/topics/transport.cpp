@@ -36,6 +36,20 @@ std::optional<std::vector<PartitionDescription>> Transport::partitionOffsets(
   return std::move(description->partitions);
 }
 
+void checkConsumerOptions(const ConsumerOptions& options) {
+  constexpr std::size_t recordsMax = 1'000'000;  // librdkafka's bound; the same on files
+  if (options.batchRecordsMax == 0 || options.batchRecordsMax > recordsMax) {
+    throw ConfigurationError("ConsumerOptions::batchRecordsMax is " +
+                             std::to_string(options.batchRecordsMax) + "; expected 1 to " +
+                             std::to_string(recordsMax));
+  }
+  if (options.commitInterval < std::chrono::milliseconds(0)) {
+    throw ConfigurationError("ConsumerOptions::commitInterval is " +
+                             std::to_string(options.commitInterval.count()) +
+                             " ms; expected 0 ms (after each batch) or more");
+  }
+}
+
 void checkTopicName(std::string_view name) {
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||

@@ -120,6 +120,9 @@ std::shared_ptr<Transport> openFileTransport(const std::string& directory,
 /// Topic names as Kafka has them: [A-Za-z0-9._-]{1,249}, not "." or "..". Else ConfigurationError.
 void checkTopicName(std::string_view name);
 
+/// Of either transport: throws ConfigurationError naming the option, its value and its bounds.
+void checkConsumerOptions(const ConsumerOptions& options);
+
 /// Throws ConfigurationError: the topic is unknown, and how it is made.
 [[noreturn]] void throwUnknownTopic(std::string_view name, std::string_view where);
 

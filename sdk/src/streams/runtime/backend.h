@@ -65,8 +65,7 @@ struct SubtopologyPlan {
 /// A topic that the application writes. Index in ApplicationPlan::outputs: the output's number.
 struct OutputPlan {
   std::string topic;            // full name
-  bool repartition = false;     // created by prepare when missing; others must exist, or may be
-                                // created where the transport does that by itself (files)
+  bool repartition = false;     // internal. Every output is created by prepare when missing
   std::int32_t partitions = 0;  // asked for (repartition; 0: as many as its writers' inputs have);
                                 // prepare sets what it is. Dead letters are an output like others
 };

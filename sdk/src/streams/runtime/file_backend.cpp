@@ -2,6 +2,7 @@
 #include "streams/runtime/file_backend.h"
 
 #include <fmt/format.h>
+#include <penstock/log.h>
 
 #include <string_view>
 
@@ -107,7 +108,12 @@ std::vector<state::LogId> FileBackend::prepareOutput(std::int32_t writerPartitio
   if (!catalog.find(output.topic)) {
     TopicConfig config;
     config.partitions = wanted;
-    catalog.create(output.topic, config);
+    if (catalog.create(output.topic, config)) {
+      log(LogLevel::Info, "file", "made a topic",
+          {{"topic", output.topic},
+           {"partitions", std::to_string(wanted)},
+           {"directory", journal_->directory()}});
+    }
   }
   const file::Topic topic = catalog.get(output.topic);
   const std::int32_t count = topic.partitions();

@@ -140,7 +140,9 @@ void KafkaBackend::prepareOutput(std::int32_t writerPartitions, OutputPlan& outp
     }
     if (admin_.createTopic(output.topic, config)) {
       log(LogLevel::Info, "kafka", "made a topic",
-          {{"topic", output.topic}, {"partitions", std::to_string(wanted)}});
+          {{"topic", output.topic},
+           {"partitions", std::to_string(wanted)},
+           {"brokers", context_->settings.servers}});
     }
     count = wanted;
   }

@@ -149,6 +149,16 @@ TEST(ApplicationOptionsTest, NonsenseIsRefusedByName) {
               HasSubstr("::stopTimeout"));
   EXPECT_THAT(with([](Options& o) { o.maxTaskIdle = std::chrono::milliseconds(-1); }),
               HasSubstr("::maxTaskIdle"));
+  static constexpr std::chrono::milliseconds day = std::chrono::hours(24);
+  static constexpr std::chrono::milliseconds tooLong = day + std::chrono::milliseconds(1);
+  EXPECT_THAT(with([](Options& o) { o.commitInterval = tooLong; }),
+              HasSubstr("::commitInterval: 86400001 is not in 0 .. 86400000"));
+  EXPECT_THAT(with([](Options& o) { o.stopTimeout = tooLong; }),
+              HasSubstr("::stopTimeout: 86400001 is not in 0 .. 86400000"));
+  EXPECT_THAT(with([](Options& o) { o.maxTaskIdle = tooLong; }),
+              HasSubstr("::maxTaskIdle: 86400001 is not in 0 .. 86400000"));
+  EXPECT_EQ(with([](Options& o) { o.commitInterval = o.stopTimeout = o.maxTaskIdle = day; }),
+            "accepted");
   EXPECT_THAT(with([](Options& o) { o.commitRecordsMax = -1; }), HasSubstr("::commitRecordsMax"));
   EXPECT_THAT(with([](Options& o) { o.commitBytesMax = 0; }), HasSubstr("::commitBytesMax"));
   EXPECT_THAT(with([](Options& o) { o.errorPolicy = ErrorPolicy::DeadLetter; }),

@@ -23,6 +23,7 @@
 
 #include "file/record_codec.h"
 #include "file/topic_catalog.h"
+#include "support/log_lines.h"
 #include "support/subprocess.h"
 #include "support/temporary_directory.h"
 
@@ -586,6 +587,51 @@ TEST(ApplicationRunTest, DeadLetterHasTheRecordAndTheReason) {
   EXPECT_EQ(headers[std::string(DeadLetterHeaders::offset)], "1");
   EXPECT_EQ(headers[std::string(DeadLetterHeaders::node)], "parse");
   EXPECT_THAT(headers[std::string(DeadLetterHeaders::reason)], HasSubstr("cannot parse bad"));
+}
+
+TEST(ApplicationRunTest, MissingOutputsAreCreatedWithTheTasksOfTheirWritersAndLogged) {
+  Topics topics;
+  topics.create("in", 3);
+  topics.write("in", 0, "k", "w");
+  ApplicationOptions options = optionsFor(topics);
+  options.errorPolicy = ErrorPolicy::DeadLetter;
+  options.deadLetterTopic = "dead";
+  const auto run = [&] {
+    const testing::LogLines log;
+    Application application(options);
+    application.stream<std::string_view, std::string_view>("in")
+        .groupBy([](std::string_view, std::string_view word) { return word; },
+                 {.name = "words", .partitions = 2})
+        .count({.name = "counts"})
+        .toStream()
+        .to("out");
+    application.run();
+    return log.get();
+  };
+  const auto made = [&](const std::string& topic, int partitions) {
+    return ::testing::Contains(AllOf(HasSubstr("INFO    file: made a topic topic=" + topic +
+                                               " partitions=" + std::to_string(partitions)),
+                                     HasSubstr("directory=" + topics.journal()->directory())));
+  };
+  const std::vector<std::string> first = run();
+  EXPECT_THAT(first, made("dead", 3));  // all parts write it, the first one has three tasks
+  EXPECT_THAT(first, made("out", 2));
+  ASSERT_TRUE(topics.catalog().find("dead"));
+  EXPECT_EQ(topics.catalog().get("dead").partitions(), 3);
+  ASSERT_TRUE(topics.catalog().find("out"));
+  EXPECT_EQ(topics.catalog().get("out").partitions(), 2);
+  EXPECT_EQ(topics.counts("out"), (Counts{{"w", 1}}));
+  EXPECT_THAT(run(), ::testing::Not(::testing::Contains(HasSubstr("made a topic"))));
+}
+
+TEST(ApplicationRunTest, AnOutputThatIsThereIsTakenAsItIs) {
+  Topics topics;
+  topics.create("in", 2);
+  topics.create("out", 5);
+  topics.write("in", 0, "k", "w");
+  runWordCount(optionsFor(topics));
+  EXPECT_EQ(topics.catalog().get("out").partitions(), 5);
+  EXPECT_EQ(topics.counts("out"), (Counts{{"w", 1}}));
 }
 
 TEST(ApplicationRunTest, InputsAreMergedByTime) {
