@@ -3,7 +3,6 @@
 // Goal: what StreamingClient, TopicConsumer and TopicProducer promise, on files.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <penstock/log.h>
 #include <penstock/state/errors.h>
 #include <penstock/state/journal.h>
 #include <penstock/streaming_client.h>
@@ -15,11 +14,11 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <mutex>
 #include <set>
 #include <thread>
 
 #include "file/file_consumer.h"
+#include "support/log_lines.h"
 #include "support/message_of.h"
 #include "support/sim_fs.h"
 #include "support/subprocess.h"
@@ -600,22 +599,15 @@ TEST_F(FileTopics, ATornTailIsCutAndLogged) {
   const std::string segment = crashed + "/segment-0000000001.log";
   std::ofstream(segment, std::ios::app) << "half a fr";
 
-  std::mutex mutex;
-  std::vector<std::string> lines;
-  setLogSink([&](const LogEvent& event) {
-    const std::lock_guard lock(mutex);
-    lines.push_back(formatLogEvent(event, LogFormat::Text));
-  });
+  const testing::LogLines log;
   {
     StreamingClient recovered(crashed);
     TopicConsumer consumer = recovered.consumer();
     consumer.assign({{"t", PartitionIndex{0}}});
     EXPECT_EQ(rest(consumer).size(), 10U);
   }
-  setLogSink(standardErrorSink(LogFormat::Text));
-  const std::lock_guard lock(mutex);
-  EXPECT_THAT(lines, ::testing::Contains(::testing::AllOf(HasSubstr("WARNING"), HasSubstr("torn"),
-                                                          HasSubstr(crashed))));
+  EXPECT_THAT(log.get(), ::testing::Contains(::testing::AllOf(
+                             HasSubstr("WARNING"), HasSubstr("torn"), HasSubstr(crashed))));
 }
 
 }  // namespace

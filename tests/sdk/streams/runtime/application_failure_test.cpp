@@ -6,7 +6,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <penstock/application.h>
-#include <penstock/log.h>
 
 #include <atomic>
 #include <chrono>
@@ -19,6 +18,7 @@
 
 #include "fake_backend.h"
 #include "streams/runtime/application_run.h"
+#include "support/log_lines.h"
 #include "support/subprocess.h"
 
 namespace penstock::streams {
@@ -28,32 +28,6 @@ using ::testing::AllOf;
 using ::testing::Contains;
 using testing::eventually;
 using ::testing::HasSubstr;
-
-/// Messages of events at Error, as text lines, while it lives.
-class ErrorLog {
- public:
-  ErrorLog() {
-    setLogSink([lines = lines_](const LogEvent& event) {
-      if (event.level != LogLevel::Error) return;
-      const std::lock_guard lock(lines->mutex);
-      lines->text.push_back(formatLogEvent(event, LogFormat::Text));
-    });
-  }
-  ~ErrorLog() { setLogSink(standardErrorSink(LogFormat::Text)); }
-  ErrorLog(const ErrorLog&) = delete;
-  ErrorLog& operator=(const ErrorLog&) = delete;
-  std::vector<std::string> lines() {
-    const std::lock_guard lock(lines_->mutex);
-    return lines_->text;
-  }
-
- private:
-  struct Lines {
-    std::mutex mutex;
-    std::vector<std::string> text;
-  };
-  std::shared_ptr<Lines> lines_ = std::make_shared<Lines>();
-};
 
 /// An application on a FakeBackend.
 struct Scene {
@@ -114,7 +88,7 @@ TEST(ApplicationFailureTest, WorkerThatCannotBeMadeLeavesNoneBehind) {
 }
 
 TEST(ApplicationFailureTest, FailureIsNotLostWhenAnotherWorkerIsStuck) {
-  ErrorLog errors;
+  const testing::LogLines log;
   Scene scene(false, 2);
   ApplicationOptions options = scene.application.options();
   options.stopTimeout = std::chrono::milliseconds(50);
@@ -140,11 +114,11 @@ TEST(ApplicationFailureTest, FailureIsNotLostWhenAnotherWorkerIsStuck) {
     ADD_FAILURE() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::FixConfiguration);
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("did not stop within 50 ms"),
-                                    HasSubstr("the real reason")));
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("did not stop within 50 ms"), HasSubstr("the real reason")));
     EXPECT_THROW(std::rethrow_if_nested(error), ConfigurationError);
   }
-  EXPECT_THAT(errors.lines(), Contains(HasSubstr("the real reason")));
+  EXPECT_THAT(log.get(), Contains(AllOf(HasSubstr("ERROR"), HasSubstr("the real reason"))));
   const auto script = scene.script;
   flags->leave = true;
   flags->leave.notify_all();
@@ -153,7 +127,7 @@ TEST(ApplicationFailureTest, FailureIsNotLostWhenAnotherWorkerIsStuck) {
 }
 
 TEST(ApplicationFailureTest, LaterFailuresAreLogged) {
-  ErrorLog errors;
+  const testing::LogLines log;
   Scene scene(false, 2);
   std::atomic<int> ready{0};
   scene.script->poll = [&](std::size_t worker) {
@@ -162,8 +136,9 @@ TEST(ApplicationFailureTest, LaterFailuresAreLogged) {
     throw ConfigurationError("failure of " + std::to_string(worker));
   };
   EXPECT_THROW(scene.go(), ConfigurationError);
-  EXPECT_THAT(errors.lines(), AllOf(Contains(HasSubstr("failure of 0")),
-                                    Contains(HasSubstr("failure of 1"))));
+  for (const char* failure : {"failure of 0", "failure of 1"}) {
+    EXPECT_THAT(log.get(), Contains(AllOf(HasSubstr("ERROR"), HasSubstr(failure))));
+  }
 }
 
 // A full disk fails each commit, while the steps between them go well.
