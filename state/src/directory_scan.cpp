@@ -43,7 +43,7 @@ ScannedFile::ScannedFile(std::unique_ptr<File> file, std::string path,
   const auto size = file_->size();
   size_ = size.ok() ? size.value : 0;
   error_ = size.error;
-  (void)file_->dropCache();  // so that the disk is read, as far as pages are clean
+  (void)file_->dropCache(0, 0);  // so that the disk is read, as far as pages are clean
 }
 
 bool ScannedFile::fill(std::uint64_t offset, std::uint64_t length) {

@@ -26,7 +26,6 @@ namespace penstock::state {
 
 namespace {
 
-constexpr std::uint64_t writebackStep = 4U << 20;   // DESIGN: dirty pages never pile up
 constexpr std::uint64_t allocateStep = 1U << 20;    // arbitrary; doubles up to a segment
 constexpr std::uint64_t reservedBytes = 64U << 10;  // so that cleaning works on a full disk
 constexpr std::int64_t markIdleUs = 100'000;        // R4: the window in which rot looks torn
@@ -236,13 +235,17 @@ void JournalCore::admit(const Commit::Content& content) {
 }
 
 /// Who writes changes of stores faster than snapshots are made of them waits a little, so that the
-/// disk holds not much more than two snapshots and what changed since the older one. Called with
-/// no lock held.
+/// disk holds not much more than two snapshots and half of one: a third may have changed before a
+/// new one is begun (`snapshotDue`), a sixth while it is written. Called with no lock held.
 void JournalCore::slowDown() {
   std::uint64_t unpaid = unpaidBytes_.exchange(0);
   if (unpaid == 0 || !cleanThread_.joinable()) return;
-  const auto behind = [&] { return storeBytes_ - cleanedUpTo_; };
-  if (behind() <= 2 * options_.segmentBytes) return;
+  constexpr std::uint64_t pace = 6;  // bytes of new snapshots for one of changes
+  const auto mayGoOn = [&] {
+    return storeBytes_ - roundBegan_ <= options_.segmentBytes + roundWritten_ / pace;
+  };
+  if (mayGoOn()) return;
+  cleanWake_.notify_one();
   constexpr std::uint64_t slowedRate = 8;    // bytes in a microsecond; arbitrary, and never zero
   constexpr std::uint64_t waitMinUs = 1000;  // what a wait costs
   constexpr std::uint64_t waitMaxUs = 1'000'000;
@@ -254,7 +257,7 @@ void JournalCore::slowDown() {
   {
     std::unique_lock guard(queueMutex_);
     cleaned_.wait_for(guard, std::chrono::microseconds(std::min(unpaid / slowedRate, waitMaxUs)),
-                      [&] { return stopping_ || behind() <= 2 * options_.segmentBytes; });
+                      [&] { return stopping_ || mayGoOn(); });
   }
   counters_.slowedMicros += static_cast<std::uint64_t>(environment_.clock->monotonicUs() - began);
 }
@@ -800,7 +803,7 @@ void JournalCore::vouch() {
     poison(status.error);
     throwPoisoned();
   }
-  (void)tail_.file->dropCache();
+  (void)tail_.file->dropCache(0, 0);
   FileWindow window(*tail_.file, tail_.end, name);
   std::uint64_t at = planted(Planted::JoinerVouchesUnread) ? tail_.end : sizeof(FileHeader);
   while (at < tail_.end) {
@@ -1131,6 +1134,7 @@ void JournalCore::runThread() {
       threadIdle_ = true;
       const bool busy = written() > synced() || !restingOnMark();
       if (busy) {
+        threadIdle_ = false;  // who writes without a sync need not wake it: it looks again soon
         queueWake_.wait_for(lock, std::clamp(options_.syncInterval, std::chrono::milliseconds(1),
                                              std::chrono::milliseconds(20)));
       } else {

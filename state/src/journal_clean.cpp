@@ -29,7 +29,9 @@ constexpr std::int64_t scrubEveryUs = 500'000;
 constexpr std::uint64_t scrubBytes = 1U << 20;  // each time: 2 MiB/s, which no disk feels
 constexpr std::int64_t scrubPassesUs = 86'400'000'000;
 constexpr std::int64_t retentionUs = 30'000'000;  // by age, files are looked through this often
-constexpr std::size_t sealedKept = 2;       // sealed segments that stores may pin before a snapshot
+constexpr std::size_t sealedKept = 2;     // sealed segments that stores may pin before a snapshot,
+constexpr std::uint64_t pinnedShare = 3;  // or this share of the snapshots, where that is more,
+constexpr std::uint64_t pinnedBytesMax = 1ULL << 30;  // but not what takes seconds to apply at open
 constexpr std::uint64_t pressedShare = 16;  // of the memory: what all may hold that are not due
 constexpr std::size_t layersMax = 12;  // of a store that is viewed often; a look-up visits each
 
@@ -50,8 +52,8 @@ bool JournalCore::snapshotDue(const StoreState& store) {
   if (budget.pressed() && store.changesMemoryBytes() * stores >= budget.limit() / pressedShare) {
     return true;
   }
-  // Half of the old one at least, so that a growing store is rewritten a bounded number of times.
-  return store.changedBytes() >= std::max(options_.snapshotAfterBytes, snapshotBytes / 2);
+  // A share of the old one at least, so that not much more is written than what changes.
+  return store.changedBytes() >= std::max(options_.snapshotAfterBytes, snapshotBytes / pinnedShare);
 }
 
 void JournalCore::publishFile(const std::string& temporary, const std::string& finalName,
@@ -117,8 +119,10 @@ JournalCore::MadeBase JournalCore::writeBase(const StoreState& store, StoreImage
     throwUnlessOk(file, "creating", temporary);
     SnapshotWriter writer(*file.value, temporary, id_, number, store.id().value, covers,
                           environment_.clock->wallMs());
+    const std::uint64_t begun = roundWritten_;
     for (ImageCursor at(std::move(image), {}); at.valid(); at.next()) {
       if (!isGone || !isGone(at.value())) writer.add(at.key(), at.value());
+      cleanerWrote(begun + writer.bytes());
     }
     made.entry.hash = writer.finish().checksum;
     made.entry.bytes = writer.bytes();
@@ -126,7 +130,6 @@ JournalCore::MadeBase JournalCore::writeBase(const StoreState& store, StoreImage
     auto reader = std::make_shared<SnapshotReader>(std::move(file.value), finalName, id_, number,
                                                    store.id().value, covers, made.entry.hash);
     reader->makeTable();  // before anybody waits for a block of it
-    reader->justWritten();
     made.base = std::move(reader);
   } catch (...) {
     (void)files().remove(temporary);
@@ -325,14 +328,26 @@ std::uint64_t JournalCore::clean() {
   return freed;
 }
 
-/// Stores that keep old segments alive although nobody works on them.
+/// Stores that keep old segments alive, whether somebody works on them or not.
 std::set<std::uint32_t> JournalCore::pinning() {
   std::set<std::uint32_t> ids;
   const std::lock_guard guard(appendMutex_);
-  for (std::size_t i = 0; i + sealedKept < catalog_.sealed.size(); ++i) {
-    for (const std::uint32_t id : catalog_.sealed[i].stores) {
-      if (storeNeeds(catalog_.sealed[i], id)) ids.insert(id);
+  std::uint64_t snapshots = 0;
+  for (const auto& [id, store] : catalog_.stores) snapshots += store.snapshot.bytes;
+  const std::uint64_t pinnedMax = std::max(sealedKept * options_.segmentBytes,
+                                           std::min(snapshots / pinnedShare, pinnedBytesMax));
+  std::uint64_t pinned = 0;
+  for (auto file = catalog_.sealed.rbegin(); file != catalog_.sealed.rend(); ++file) {
+    if (pinned >= pinnedMax) {
+      for (const std::uint32_t id : file->stores) {
+        if (storeNeeds(*file, id)) ids.insert(id);
+      }
     }
+    std::uint64_t ofLogs = 0;
+    for (const LogRange& range : file->logs) {
+      if (logNeeds(range)) ofLogs += range.bytes;
+    }
+    pinned += file->endOffset - std::min(file->endOffset, ofLogs);
   }
   return ids;
 }
@@ -389,10 +404,18 @@ std::vector<SealedFile> JournalCore::thin() {
   const std::lock_guard guard(appendMutex_);
   for (const SealedFile& file : catalog_.sealed) {
     if (!isLive(file) || (file.endOffset < bytesMin && file.blobs.empty())) continue;
-    std::uint64_t whole = 0;  // bytes of logs of which everything here is wanted
+    std::uint64_t whole = 0;  // bytes of logs and stores of which everything here is wanted
+    std::uint64_t ofLogs = 0;
     for (const LogRange& range : file.logs) {
       const auto at = catalog_.logs.find(range.log);
       if (at != catalog_.logs.end() && range.start >= at->second.start) whole += range.bytes;
+      ofLogs += range.bytes;
+    }
+    if (std::all_of(file.stores.begin(), file.stores.end(), [&](std::uint32_t id) {
+          const auto at = catalog_.stores.find(id);
+          return at != catalog_.stores.end() && at->second.snapshot.covers < file.firstSequence;
+        })) {
+      whole += file.endOffset - std::min(file.endOffset, ofLogs);
     }
     if (whole * 2 <= file.endOffset) files.push_back(file);
   }
@@ -560,6 +583,9 @@ void JournalCore::runCleaner() {
   while (!stopping_) {
     cleanWake_.wait_for(lock, std::chrono::milliseconds(500));
     if (stopping_) return;
+    roundBegan_ = storeBytes_.load();
+    roundWritten_ = 0;
+    cleaned_.notify_all();
     lock.unlock();
     try {
       if (page().poisoned.load() == 0 && !process_.forkedChild()) cleanWhatIsDue(sealedSeen);
@@ -571,6 +597,13 @@ void JournalCore::runCleaner() {
     ++cleanRounds_;
     cleaned_.notify_all();
   }
+}
+
+/// Says how much of the round is done, to writers that wait for it.
+void JournalCore::cleanerWrote(std::uint64_t bytes) {
+  constexpr std::uint64_t step = 1U << 20;
+  const std::uint64_t before = roundWritten_.exchange(bytes);
+  if (before / step != bytes / step) cleaned_.notify_all();
 }
 
 /// A little at a time, so that nobody waits for the disk because of it, of one store after the
@@ -603,15 +636,7 @@ void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
   }
   const std::int64_t now = environment_.clock->monotonicUs();
   if (now >= nextScrubUs_) scrub(stores, now);
-  const std::uint64_t begun = storeBytes_;
-  const auto writersGoOn = [&] {
-    {
-      const std::lock_guard guard(queueMutex_);
-      cleanedUpTo_ = begun;
-    }
-    cleaned_.notify_all();
-  };
-  if (now < retryUs_) return writersGoOn();  // to wait would not help
+  if (now < retryUs_) return;
   bool due = sealedNow != sealedSeen || now - lastCleanUs_ >= retentionUs;
   for (const auto& store : stores) {
     try {
@@ -632,7 +657,6 @@ void JournalCore::cleanWhatIsDue(std::size_t& sealedSeen) {
   } catch (const Error&) {  // counted; a damaged file is not read again at once
     retryUs_ = now + retentionUs;
   }
-  writersGoOn();
   const std::shared_lock lock(indexMutex_);
   sealedSeen = catalog_.sealed.size();
 }

@@ -263,6 +263,7 @@ class JournalCore {
   std::string retentionChanges();
   [[nodiscard]] bool activeIsOld() const;
   std::set<std::uint32_t> pinning();
+  void cleanerWrote(std::uint64_t bytes);
   void snapshotPinning(std::uint32_t id);
   bool takeOtherSnapshot(StoreState& store);
   [[nodiscard]] bool isLive(const SealedFile& file) const;
@@ -393,9 +394,10 @@ class JournalCore {
   std::thread thread_;
   std::thread cleanThread_;
   std::condition_variable cleanWake_;
-  std::condition_variable cleaned_;            // with queueMutex_: cleanedUpTo_ moved
-  std::atomic<std::uint64_t> storeBytes_{0};   // of changes written
-  std::atomic<std::uint64_t> cleanedUpTo_{0};  // storeBytes_ when the last cleaning began
+  std::condition_variable cleaned_;             // with queueMutex_: a round began, got on, ended
+  std::atomic<std::uint64_t> storeBytes_{0};    // of changes written
+  std::atomic<std::uint64_t> roundBegan_{0};    // storeBytes_ when the cleaner's last round began
+  std::atomic<std::uint64_t> roundWritten_{0};  // bytes of new files, by that round
   std::atomic<std::uint64_t> unpaidBytes_{0};  // of changes that nobody was slowed for
 
   std::atomic<std::uint64_t> unsyncedBytes_{0};

@@ -383,7 +383,7 @@ void JournalCore::recover(std::uint64_t newest) {
   // R2: what is read below is what the disk holds, or it was never there.
   if (!planted(Planted::NotMadeDurable)) {
     throwUnlessOk(file->sync(), "syncing before recovery", name);
-    (void)file->dropCache();
+    (void)file->dropCache(0, 0);
   }
   const auto size = file->size();
   throwUnlessOk(size, "reading the size of", name);

@@ -61,6 +61,7 @@ std::uint64_t bytesBehind(std::string_view key, std::size_t common) noexcept {
 }  // namespace
 
 std::vector<const PackedMap::Entry*> PackedMap::ordered() const {
+  constexpr std::size_t ahead = 16;  // entries lie anywhere: memory is asked for them in time
   struct Item {
     std::uint64_t first;
     const Entry* entry;
@@ -68,16 +69,20 @@ std::vector<const PackedMap::Entry*> PackedMap::ordered() const {
   std::vector<Item> items;
   items.reserve(used_);
   std::string_view common;
-  for (const std::uint64_t slot : slots_) {
-    if (slot == 0) continue;
-    const Entry* entry = pointer(slot);
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (i + ahead < slots_.size()) __builtin_prefetch(pointer(slots_[i + ahead]));
+    if (slots_[i] == 0) continue;
+    const Entry* entry = pointer(slots_[i]);
     const std::string_view key = entry->key();
     if (items.empty()) common = key;
     const auto differ = std::mismatch(common.begin(), common.end(), key.begin(), key.end());
     common = common.substr(0, static_cast<std::size_t>(differ.first - common.begin()));
     items.push_back({0, entry});
   }
-  for (Item& item : items) item.first = bytesBehind(item.entry->key(), common.size());
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (i + ahead < items.size()) __builtin_prefetch(items[i + ahead].entry);
+    items[i].first = bytesBehind(items[i].entry->key(), common.size());
+  }
   std::sort(items.begin(), items.end(), [](const Item& left, const Item& right) {
     return left.first != right.first ? left.first < right.first
                                      : left.entry->key() < right.entry->key();

@@ -147,7 +147,16 @@ class PosixFile final : public File {
                       SYNC_FILE_RANGE_WRITE);
   }
 
-  IoStatus dropCache() override { return {::posix_fadvise(fd_, 0, 0, POSIX_FADV_DONTNEED)}; }
+  IoStatus dropCache(std::uint64_t offset, std::uint64_t length) override {
+    // The kernel keeps folios that are only in part within the range; they are aligned, and up to
+    // this large.
+    constexpr std::uint64_t folio = 2U << 20;
+    const std::uint64_t start = offset / folio * folio;
+    const std::uint64_t end = (offset + length + folio - 1) / folio * folio;
+    return {::posix_fadvise(fd_, static_cast<off_t>(start),
+                            length == 0 ? 0 : static_cast<off_t>(end - start),
+                            POSIX_FADV_DONTNEED)};
+  }
 
   IoResult<bool> tryLock(LockKind kind) override {
     LockRegistry::instance().add(&fd_);

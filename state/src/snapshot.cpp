@@ -59,6 +59,10 @@ void SnapshotWriter::write(std::string_view bytes) {
   const std::array<std::span<const std::byte>, 1> pieces{asBytes(bytes)};
   throwUnlessOk(file_.write(offset_, pieces), "writing the snapshot", path_);
   offset_ += bytes.size();
+  if (offset_ - writebackAt_ >= writebackStep) {
+    file_.startWriteback(writebackAt_, offset_ - writebackAt_);
+    writebackAt_ = offset_;
+  }
 }
 
 void SnapshotWriter::add(std::string_view key, std::string_view value) {
@@ -176,17 +180,20 @@ std::unique_ptr<char[]> SnapshotReader::readBlock(const BlockRef& ref) const {
 
 SnapshotReader::Scrubbed SnapshotReader::scrub(std::uint64_t bytes, std::uint64_t pass) const {
   constexpr std::uint32_t lengthMax = 8U << 20U;  // arbitrary: what one turn may read at most
-  if (std::exchange(scrubPass_, pass) != pass) {
-    scrubbed_ = std::exchange(justWritten_, false) ? index_.size() : 0;
-    if (scrubbed_ == 0) (void)file_->dropCache();  // what is cached proves nothing
-  }
+  if (std::exchange(scrubPass_, pass) != pass) scrubbed_ = 0;
   Scrubbed done;
-  while (done.bytes < bytes && scrubbed_ < index_.size()) {
-    const BlockRef& ref = index_[scrubbed_++];
-    if (ref.length > lengthMax) continue;
-    done.bytes += ref.length;
+  const std::size_t first = scrubbed_;
+  for (; done.bytes < bytes && scrubbed_ < index_.size(); ++scrubbed_) {
+    if (index_[scrubbed_].length <= lengthMax) done.bytes += index_[scrubbed_].length;
+  }
+  if (done.bytes == 0) return done;
+  // What is cached proves nothing.
+  const BlockRef& last = index_[scrubbed_ - 1];
+  (void)file_->dropCache(index_[first].offset, last.offset + last.length - index_[first].offset);
+  for (std::size_t i = first; i < scrubbed_; ++i) {
+    if (index_[i].length > lengthMax) continue;
     try {
-      static_cast<void>(readBlock(ref));
+      static_cast<void>(readBlock(index_[i]));
     } catch (const Error&) {
       ++done.damaged;
     }
@@ -265,16 +272,21 @@ void SnapshotReader::makeTable() const {
 
 bool SnapshotReader::fill(Table& table) const {
   const std::size_t mask = table.size() - 1;
+  std::vector<std::pair<std::uint64_t, std::size_t>> found;  // hashes and starts, of a block
   for (std::size_t number = 0; number < index_.size(); ++number) {
     const BlockRef& ref = index_[number];
     std::unique_ptr<char[]> own;
     const char* bytes = block(number, own);
     if (own) return false;  // the room is gone
+    found.clear();
     for (std::uint32_t entry = 0; entry < ref.count; ++entry) {
       const std::string_view key = entryKey(bytes, ref, entry);
       const auto start = static_cast<std::size_t>(key.data() - entryHead - bytes);
       if (start > 0xffff) return false;  // no block that we write
-      const std::uint64_t hash = hash64(key);
+      found.emplace_back(hash64(key), start);
+      __builtin_prefetch(&table[found.back().first & mask]);
+    }
+    for (const auto& [hash, start] : found) {
       std::size_t at = hash & mask;
       while (table[at] != 0) at = (at + 1) & mask;
       table[at] = (hash & 0xffff000000000000ULL) | (std::uint64_t{number} << 16) | start;

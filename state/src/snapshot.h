@@ -84,6 +84,7 @@ class SnapshotWriter {
   std::string path_;
   SnapshotFooter footer_{};
   std::uint64_t offset_ = 0;
+  std::uint64_t writebackAt_ = 0;
   std::string block_;                  // header and entries of the open block
   std::vector<std::uint32_t> starts_;  // of its entries
   std::string firstKey_;
@@ -118,9 +119,6 @@ class SnapshotReader final : public StoreBase {
   void quicken() const override {
     if (wantsTable()) makeTable();
   }
-  /// Its first turn to be scrubbed is not in the pass that is going on: what is in the page cache,
-  /// which a turn drops, is likely to be read.
-  void justWritten() noexcept { justWritten_ = true; }
   /// Blocks of one large value are left to who reads them.
   Scrubbed scrub(std::uint64_t bytes, std::uint64_t pass) const override;
 
@@ -153,7 +151,6 @@ class SnapshotReader final : public StoreBase {
   mutable std::atomic<bool> tableTried_{false};
   mutable std::size_t scrubbed_ = 0;     // the scrubbing thread's: blocks that had their turn
   mutable std::uint64_t scrubPass_ = 0;  // the scrubbing thread's
-  mutable bool justWritten_ = false;     // the scrubbing thread's, once others know the reader
 };
 
 }  // namespace penstock::state

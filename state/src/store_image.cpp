@@ -59,6 +59,7 @@ ImageCursor::ImageCursor(StoreImage image, std::string_view from) : image_(std::
 
 /// Takes the smallest key of all that is left, from the newest that has it.
 void ImageCursor::next() {
+  constexpr std::ptrdiff_t ahead = 8;  // entries lie anywhere: memory is asked for them in time
   for (;;) {
     const PackedMap::Entry* newest = nullptr;
     for (const Run& run : runs_) {
@@ -83,7 +84,9 @@ void ImageCursor::next() {
     }
     const std::string_view key = newest->key();
     for (Run& run : runs_) {
-      if (run.at != run.end && (*run.at)->key() == key) ++run.at;
+      if (run.at == run.end || (*run.at)->key() != key) continue;
+      ++run.at;
+      if (run.end - run.at > ahead) __builtin_prefetch(run.at[ahead]);
     }
     if (below && below_->key() == key) below_->next();
     if (newest->tombstone()) continue;

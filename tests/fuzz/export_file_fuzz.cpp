@@ -44,7 +44,7 @@ class MemoryFile final : public File {
   IoStatus allocate(std::uint64_t) override { return {EROFS}; }
   IoStatus sync() override { return {EROFS}; }
   void startWriteback(std::uint64_t, std::uint64_t) override {}
-  IoStatus dropCache() override { return {}; }
+  IoStatus dropCache(std::uint64_t, std::uint64_t) override { return {}; }
   IoResult<bool> tryLock(LockKind) override { return {false, EROFS}; }
   IoStatus lock(LockKind) override { return {EROFS}; }
   IoStatus unlock() override { return {EROFS}; }
@@ -112,8 +112,8 @@ void mend(std::string& bytes) {
     header.fileOffset = offset;
     header.number = number;
     header.count = count;
-    header.hash = blockHash(header, std::string_view(bytes).substr(offset + sizeof(header),
-                                                                   length - sizeof(header)));
+    header.hash = blockHash(
+        header, std::string_view(bytes).substr(offset + sizeof(header), length - sizeof(header)));
     put(bytes, offset, header);
     put(bytes, ref + 16, header.hash);
     ByteReader in(std::string_view(bytes).substr(ref + 24, footerAt - ref - 24));
@@ -124,8 +124,7 @@ void mend(std::string& bytes) {
     footer.entries += count;
     ++footer.blocks;
   }
-  footer.indexHash =
-      hash64(std::string_view(bytes).substr(footer.indexOffset, footer.indexBytes));
+  footer.indexHash = hash64(std::string_view(bytes).substr(footer.indexOffset, footer.indexBytes));
   footer.checksum =
       hash64({reinterpret_cast<const char*>(&footer), offsetof(SnapshotFooter, checksum)});
   put(bytes, footerAt, footer);

@@ -304,7 +304,9 @@ class HookedFile final : public File {
   void startWriteback(std::uint64_t offset, std::uint64_t length) override {
     file_->startWriteback(offset, length);
   }
-  IoStatus dropCache() override { return file_->dropCache(); }
+  IoStatus dropCache(std::uint64_t offset, std::uint64_t length) override {
+    return file_->dropCache(offset, length);
+  }
   IoResult<bool> tryLock(LockKind kind) override {
     if (kind == LockKind::Shared && hook_) std::exchange(hook_, nullptr)();
     return file_->tryLock(kind);
@@ -355,6 +357,28 @@ class HookedFiles final : public FileSystem {
   std::function<void()> hook_;
   std::function<void(const std::string&)> beforeOpen_;
 };
+
+// A snapshot writes all of a store again: how often depends on how large it is.
+TEST(PinnedSegmentsTest, ALargeStoreIsWrittenAgainWhenAThirdOfItsSizeHasChanged) {
+  SimFs machine(1);
+  machine.makeSyncedDirectory(kDirectory);
+  Process process(machine);
+  const auto journal = process.open(smallSegments());
+  const StoreId id = journal->declareStore("s");
+  const auto write = [&](int keys) {
+    for (int i = 0; i < keys; ++i) {
+      put(*journal, id, "k" + std::to_string(i), std::string(16 << 10, 'x'));
+    }
+    (void)journal->clean();
+    return journal->metrics().snapshots;
+  };
+  EXPECT_EQ(write(192), 1U);  // 3 MiB, and two segments of 64 KiB may be kept by what is small
+  journal->snapshotStore(id);
+  EXPECT_EQ(write(48), 2U);  // a quarter
+  EXPECT_GE(filesWith(machine, "segment-"), 12U);
+  EXPECT_EQ(write(32), 3U);
+  EXPECT_LE(filesWith(machine, "segment-"), 3U);
+}
 
 // The disk holds a bounded amount more than snapshots: who is quicker than the cleaner waits, but
 // never until it is done.

@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -783,6 +784,21 @@ TEST_F(LocalFileStorageTest, ABinaryChangedInPlaceAndSetAgainIsWritten) {
     storage.set("key", bytes);
   }
   EXPECT_EQ(open().getBinary("key"), bytes);
+}
+
+// Waking the thread that syncs costs several times what such a write costs.
+TEST_F(LocalFileStorageTest, AWriteWithoutASyncWakesNobody) {
+  LocalFileStorageOptions options;
+  options.durability = Durability::Buffered;
+  LocalFileStorage storage = open(options);
+  const auto switches = [] {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_nvcsw;
+  };
+  const auto before = switches();
+  for (int i = 0; i < 20'000; ++i) storage.set("k", i);
+  EXPECT_LT(switches() - before, 4'000);
 }
 
 TEST_F(LocalFileStorageTest, WritesAreSeenBeforeTheyAreSynced) {

@@ -162,8 +162,29 @@ TEST_F(PosixFileSystemTest, TruncateAndAllocateSetTheSize) {
   }
   EXPECT_TRUE(file->sync().ok());
   file->startWriteback(0, 4096);
-  EXPECT_TRUE(file->dropCache().ok());
+  EXPECT_TRUE(file->dropCache(0, 0).ok());
   EXPECT_EQ(readText(*file, 0, 3), "abc");
+}
+
+TEST_F(PosixFileSystemTest, DropCacheTakesItsRangeAndLeavesWhatIsFarAway) {
+  const auto file = open("a", OpenMode::CreateNew);
+  constexpr std::size_t part = 2U << 20;
+  ASSERT_TRUE(writeText(*file, 0, std::string(5 * part, 'x')).ok());
+  ASSERT_TRUE(file->sync().ok());
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  ASSERT_TRUE(file->dropCache(2 * part - 1, 3).ok());
+  const int fd = ::open(path("a").c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  void* mapped = ::mmap(nullptr, 5 * part, PROT_READ, MAP_SHARED, fd, 0);
+  ::close(fd);
+  ASSERT_NE(mapped, MAP_FAILED);
+  std::vector<unsigned char> cached(5 * part / page);
+  EXPECT_EQ(::mincore(mapped, 5 * part, cached.data()), 0);
+  ::munmap(mapped, 5 * part);
+  EXPECT_EQ(cached[0] & 1, 1);
+  EXPECT_EQ(cached[2 * part / page - 1] & 1, 0);
+  EXPECT_EQ(cached[2 * part / page] & 1, 0);
+  EXPECT_EQ(cached[4 * part / page] & 1, 1);
 }
 
 TEST_F(PosixFileSystemTest, MakesDirectoriesWithTheirParents) {

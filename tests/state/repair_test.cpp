@@ -176,7 +176,9 @@ TEST_F(RepairTest, ADamagedSnapshotIsRebuiltWhileItsSegmentsAreThere) {
 TEST_F(RepairTest, ADamagedSnapshotWithoutItsSegmentsIsALostStoreByName) {
   {
     const auto process = machine_->startProcess();
-    const auto journal = Journal::open(specimenDirectory, {}, process->environment());
+    JournalOptions options;
+    options.segmentBytes = 4096;  // so that its files are too many to wait for a snapshot
+    const auto journal = Journal::open(specimenDirectory, options, process->environment());
     for (const LogInfo& log : journal->logs()) journal->trimLog(log.id, log.end);
     (void)journal->clean();
   }

@@ -265,7 +265,7 @@ TEST(SimFsSync, AFailedSyncHidesTheLossUntilTheCacheIsDropped) {
   EXPECT_EQ(file->sync().error, 0);  // says OK
   EXPECT_EQ(read(*file), "new");     // shows new bytes, here and through a new descriptor
   EXPECT_EQ(read(*process->open("/d/f", OpenMode::Read).value), "new");
-  ASSERT_TRUE(file->dropCache().ok());
+  ASSERT_TRUE(file->dropCache(0, 0).ok());
   EXPECT_EQ(read(*file), "old");  // the truth
   machine.crash(1, Damage::AllKept);
   EXPECT_EQ(textOf(machine.image("/d/f")), "old");
@@ -276,8 +276,22 @@ TEST(SimFsSync, DropCacheKeepsDirtyPages) {
   const auto process = machine.startProcess();
   const auto file = create(*process, "/f");
   ASSERT_TRUE(write(*file, 0, "text").ok());
-  ASSERT_TRUE(file->dropCache().ok());
+  ASSERT_TRUE(file->dropCache(0, 0).ok());
   EXPECT_EQ(read(*file), "text");
+}
+
+TEST(SimFsSync, DropCacheOfARangeLeavesTheOtherPages) {
+  SimFs machine(1);
+  const auto process = machine.startProcess();
+  const auto file = create(*process, "/f");
+  ASSERT_TRUE(write(*file, 0, std::string(10'000, 'o')).ok());
+  ASSERT_TRUE(file->sync().ok());
+  ASSERT_TRUE(write(*file, 0, std::string(10'000, 'n')).ok());
+  machine.fail({SimCall::Sync, 1, EIO, false, ""});
+  EXPECT_EQ(file->sync().error, EIO);
+  ASSERT_TRUE(file->dropCache(5'000, 1).ok());
+  EXPECT_EQ(read(*file),
+            std::string(4'096, 'n') + std::string(4'096, 'o') + std::string(1'808, 'n'));
 }
 
 TEST(SimFsSync, AFailedDirectorySyncLosesTheNames) {
@@ -332,7 +346,7 @@ TEST(SimFsFaults, EveryCallCanFail) {
         {SimCall::Truncate, file->truncate(1).error},
         {SimCall::Allocate, file->allocate(10).error},
         {SimCall::Sync, file->sync().error},
-        {SimCall::DropCache, file->dropCache().error},
+        {SimCall::DropCache, file->dropCache(0, 0).error},
         {SimCall::Lock, file->tryLock(LockKind::Shared).error},
         {SimCall::MakeDirectories, p->makeDirectories("/e").error},
         {SimCall::Rename, p->rename("/d/f", "/d/g").error},

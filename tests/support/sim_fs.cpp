@@ -283,7 +283,7 @@ class SimFile final : public File {
     machine_.writebackBytes_ += length;
   }
 
-  IoStatus dropCache() override {
+  IoStatus dropCache(std::uint64_t offset, std::uint64_t length) override {
     const std::lock_guard guard(machine_.mutex_);
     if (const int error = machine_.enter(*process_, SimCall::DropCache, path_)) return {error};
     std::set<std::uint64_t> dirty;
@@ -298,7 +298,11 @@ class SimFile final : public File {
     for (const SimFs::DataChange& change : inode_->changes) {
       if (change.kind != SimFs::DataChange::Kind::Write) return {};
     }
-    for (std::size_t page = 0; page < inode_->cache.pageCount(); ++page) {
+    const std::size_t pages = inode_->cache.pageCount();
+    const std::size_t end =
+        length == 0 ? pages
+                    : std::min<std::size_t>(pages, (offset + length - 1) / SparseImage::kPage + 1);
+    for (std::size_t page = offset / SparseImage::kPage; page < end; ++page) {
       if (dirty.count(page) == 0) inode_->cache.takePage(page, inode_->disk);
     }
     return {};

@@ -94,9 +94,9 @@ class ExemptFiles final : public state::FileSystem {
       const FailingNew::Exempt exempt;
       file_->startWriteback(offset, length);
     }
-    state::IoStatus dropCache() override {
+    state::IoStatus dropCache(std::uint64_t offset, std::uint64_t length) override {
       const FailingNew::Exempt exempt;
-      return file_->dropCache();
+      return file_->dropCache(offset, length);
     }
     state::IoResult<bool> tryLock(state::LockKind kind) override {
       const FailingNew::Exempt exempt;

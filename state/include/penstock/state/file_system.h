@@ -31,6 +31,9 @@ struct [[nodiscard]] IoResult {
 
 enum class LockKind : std::uint8_t { Shared, Exclusive };
 
+/// Bytes after which whoever writes on and on has them written back.
+inline constexpr std::uint64_t writebackStep = 4U << 20;
+
 /// One open file. Closing is destruction; locks held through it end there.
 ///
 /// Threads: safe from any thread, except that a lock belongs to the File, not to a thread.
@@ -53,10 +56,13 @@ class File {
   virtual IoStatus allocate(std::uint64_t size) = 0;
   /// fdatasync. After an error nothing written since the last success may be relied on.
   virtual IoStatus sync() = 0;
-  /// Starts write-back of a range without waiting (sync_file_range). A hint; cannot fail.
+  /// Starts write-back of a range without waiting (sync_file_range), so that dirty pages never
+  /// pile up; every `writebackStep`. A hint; cannot fail.
   virtual void startWriteback(std::uint64_t offset, std::uint64_t length) = 0;
-  /// Makes the next reads come from the disk as far as pages are clean (posix_fadvise DONTNEED).
-  virtual IoStatus dropCache() = 0;
+  /// Makes the next reads of a range come from the disk, as far as its pages are clean
+  /// (posix_fadvise DONTNEED); so may those of its neighbours, up to 2 MiB away. A length of 0 is
+  /// all up to the end.
+  virtual IoStatus dropCache(std::uint64_t offset, std::uint64_t length) = 0;
   /// flock, non-blocking: false when another open file holds a conflicting lock.
   virtual IoResult<bool> tryLock(LockKind kind) = 0;
   /// flock, blocking.

@@ -68,7 +68,7 @@ struct JournalOptions {
   std::chrono::milliseconds syncInterval{100};     // of Buffered writes
   std::uint64_t segmentBytes = 32ULL << 20;        // a segment is sealed beyond this
   std::uint64_t snapshotAfterBytes = 16ULL << 20;  // of changes to one store since its last
-                                                   // one, and at least half of its size
+                                                   // one, and at least a third of its size
   std::uint64_t blobBytes = 8ULL << 20;  // a commit from here on is written, and synced, as a
                                          // file of its own before others are held up
   std::uint64_t unsyncedBytesMax = 64ULL << 20;  // appenders wait for a sync beyond this
