@@ -387,10 +387,10 @@ void JournalCore::recover(std::uint64_t newest) {
   }
   const auto size = file->size();
   throwUnlessOk(size, "reading the size of", name);
-  std::string content(size.value, '\0');
-  const auto got = file->read(0, std::as_writable_bytes(std::span(content)));
+  const auto bytes = std::make_unique_for_overwrite<char[]>(size.value);
+  const auto got = file->read(0, std::as_writable_bytes(std::span(bytes.get(), size.value)));
   throwUnlessOk(got, "reading", name);
-  content.resize(got.value);
+  const std::string_view content(bytes.get(), got.value);
   const FileHeader header = readFileHeader(content, name, FileKind::Segment);
   id_ = {header.journalLow, header.journalHigh};
   idText_ = id_.text();
@@ -417,7 +417,7 @@ void JournalCore::recover(std::uint64_t newest) {
   const std::uint64_t expected = tail_.sequence + 1;
   const bool clean = !damaged && tail_.lastKind == FrameKind::Close;
   if (damaged) {
-    const std::string_view tail = std::string_view(content).substr(end);
+    const std::string_view tail = content.substr(end);
     const std::size_t last = tail.find_last_not_of('\0');
     if (const auto proof = proofOfSync(content, end + 8, expected)) {
       throw Corruption(
@@ -445,7 +445,7 @@ void JournalCore::recover(std::uint64_t newest) {
     auto copy = files().open(temporary, OpenMode::CreateNew);
     throwUnlessOk(copy, "creating", temporary);
     const std::array<std::span<const std::byte>, 1> pieces{
-        asBytes(std::string_view(content).substr(0, end))};
+        asBytes(content.substr(0, end))};
     try {
       throwUnlessOk(copy.value->write(0, pieces), "writing", temporary);
       throwUnlessOk(copy.value->sync(), "syncing", temporary);
