@@ -91,3 +91,12 @@ build_preset() {
   say "building build/$preset: $*"
   NINJA_STATUS='[%f/%t, %es] ' cmake --build "$directory" -j "$(nproc)" --target "$@" >&2
 }
+
+# install_python: README's own block, into build/venv, and what the tests need
+install_python() {
+  local list blocks
+  list="$(/usr/bin/python3 -B "$root/tests/docs/code_blocks.py" README.md sh build/docs)"
+  IFS=';' read -r -a blocks <<<"$list"
+  sh -eu "$(grep -l 'pip install' "${blocks[@]}")" >&2
+  build/venv/bin/pip install -q pytest >&2
+}

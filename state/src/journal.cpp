@@ -15,6 +15,7 @@
 #include <mutex>
 #include <new>
 #include <set>
+#include <thread>
 #include <tuple>
 
 #include "append_lock.h"
@@ -119,6 +120,10 @@ class Engines {
     // In a forked child all of it is the parent's: its threads, which wait on its conditions, and
     // what is on disk. Nothing of it can be ended here.
     if (core->forked()) return;
+    if (core->onOwnThread()) {  // of a callback, which had the last handle: it cannot await itself
+      std::thread([core] { retire(core); }).detach();
+      return;
+    }
     core->close();
     Engines& self = instance();
     delete core;

@@ -799,10 +799,7 @@ void JournalCore::vouch() {
   // sync would then succeed over pages that never reached the disk. So: sync, drop what is
   // clean, and look at what the disk gives back.
   const std::string name = segmentPath(tail_.segment);
-  if (const auto status = tail_.file->sync(); !status.ok()) {
-    poison(status.error);
-    throwPoisoned();
-  }
+  syncSegment(*tail_.file);
   (void)tail_.file->dropCache(0, 0);
   FileWindow window(*tail_.file, tail_.end, name);
   std::uint64_t at = planted(Planted::JoinerVouchesUnread) ? tail_.end : sizeof(FileHeader);
@@ -845,6 +842,18 @@ void JournalCore::syncTo(std::uint64_t sequence) {
   if (page().poisoned.load() != 0 && synced() < sequence) throwPoisoned();
 }
 
+/// The kernel tells a descriptor of a failed write-back once, so a sync that comes behind a failed
+/// one succeeds. One at a time, and what failed is known to all before the next.
+void JournalCore::syncSegment(File& file) {
+  const std::lock_guard guard(segmentSyncMutex_);
+  if (page().poisoned.load() != 0) throwPoisoned();
+  auto status = planted(Planted::NoDataSync) ? IoStatus{} : file.sync();
+  if (!status.ok() && planted(Planted::FailedSyncRetried)) status = file.sync();
+  if (status.ok()) return;
+  poison(status.error);
+  throwPoisoned();
+}
+
 void JournalCore::syncNow(std::uint64_t wanted) {
   std::shared_ptr<File> file;
   std::uint64_t target = 0;
@@ -869,13 +878,8 @@ void JournalCore::syncNow(std::uint64_t wanted) {
     look();
   }
   const std::int64_t began = environment_.clock->monotonicUs();
-  auto status = planted(Planted::NoDataSync) ? IoStatus{} : file->sync();
-  if (!status.ok() && planted(Planted::FailedSyncRetried)) status = file->sync();
-  if (!status.ok()) {
-    poison(status.error);
-    throwPoisoned();
-  }
-  if (page().poisoned.load() != 0) throwPoisoned();
+  syncSegment(*file);
+  if (page().poisoned.load() != 0) throwPoisoned();  // by another process
   const std::int64_t ended = environment_.clock->monotonicUs();
   lastSyncUs_ = ended;
   counters_.syncMicros.add(static_cast<std::uint64_t>(ended - began));
@@ -894,12 +898,8 @@ void JournalCore::rollIfLarge() {
 }
 
 void JournalCore::roll() {
-  if (page().poisoned.load() != 0) throwPoisoned();
   const std::uint64_t oldSegment = tail_.segment;
-  if (const auto status = tail_.file->sync(); !status.ok()) {
-    poison(status.error);
-    throwPoisoned();
-  }
+  syncSegment(*tail_.file);
   raiseTo(page().synced, tail_.sequence);
   unsyncedBytes_ = 0;
   const std::uint64_t number = oldSegment + 1;

@@ -74,8 +74,9 @@ class FileWindow {
 ///   appendMutex_  one appender or taker-in of this process; the flock of APPEND is taken inside
 ///   StoreState's  those that a frame changes, in order of their ids
 ///   indexMutex_   catalog, indexes, store table; held shortly
+///   segmentSyncMutex_  one sync of a segment; with appendMutex_ or by itself
 /// and by themselves:
-///   syncMutex_    one syncer
+///   syncMutex_    one who syncs for all that wait
 ///   queueMutex_   the queue of async commits, and the threads' waits
 ///
 /// Positions, each behind the former: written >= synced; both only grow.
@@ -89,6 +90,9 @@ class JournalCore {
   void open();  // journal_open.cpp
   void startThread();
   void close() noexcept;
+  [[nodiscard]] bool onOwnThread() const noexcept {
+    return std::this_thread::get_id() == thread_.get_id();
+  }
 
   // journal_append.cpp
   CommitResult commit(Commit& commit, Durability durability);
@@ -213,6 +217,7 @@ class JournalCore {
   void dropBlob(std::uint64_t blob) noexcept;
   void writeFrame(std::uint64_t bytes, Space space);
   void reserve(std::uint64_t bytes, Space space);
+  void syncSegment(File& file);
   void syncNow(std::uint64_t wanted);
   void roll();
   void rollIfLarge();
@@ -345,6 +350,7 @@ class JournalCore {
   std::mutex syncMutex_;
   std::condition_variable syncDone_;
   bool syncing_ = false;
+  std::mutex segmentSyncMutex_;
 
   mutable std::shared_mutex indexMutex_;
   Catalog catalog_;

@@ -2,6 +2,7 @@
 #include "fault/writers.h"
 
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -105,7 +106,8 @@ state::JournalOptions writerOptions(state::Sharing sharing) {
   return options;
 }
 
-Writers::Writers(const std::string& directory, state::Sharing sharing, bool stubborn) {
+Writers::Writers(const std::string& directory, state::Sharing sharing, bool stubborn,
+                 const std::function<void(int)>& atStart) {
   std::array<int, 2> pipe{};
   if (::pipe(pipe.data()) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
   acks_ = pipe[0];
@@ -115,6 +117,7 @@ Writers::Writers(const std::string& directory, state::Sharing sharing, bool stub
     if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
     if (child == 0) {
       ::close(pipe[0]);
+      if (atStart) atStart(i);
       run(directory, sharing, static_cast<std::uint16_t>(i), pipe[1], stubborn);
     }
     children_.push_back(child);
@@ -138,6 +141,16 @@ bool Writers::take(Acknowledged& acked) {
   ++acked.total;
   acked.afterFailure += ack.afterFailure;
   return true;
+}
+
+void Writers::takeSent(Acknowledged& acked) {
+  int bytes = 0;
+  if (::ioctl(acks_, FIONREAD, &bytes) != 0) {
+    throw std::system_error(errno, std::generic_category(), "FIONREAD");
+  }
+  for (std::size_t left = static_cast<std::size_t>(bytes) / sizeof(Ack); left > 0; --left) {
+    static_cast<void>(take(acked));
+  }
 }
 
 void Writers::letWrite(std::uint64_t count, testsupport::SimRandom& random, Acknowledged& acked) {

@@ -6,6 +6,7 @@
 #include <penstock/state/journal.h>
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,19 +34,26 @@ class Writers {
   /// Exclusive: one process of eight threads. Shared: eight processes. Call without threads of
   /// one's own running, as it forks. A writer whose commit fails ends with an error, or when
   /// `stubborn` tries some more and then keeps the journal open.
-  Writers(const std::string& directory, state::Sharing sharing, bool stubborn = false);
+  /// `atStart` (may be empty) is called by each process, with its number, before it opens.
+  Writers(const std::string& directory, state::Sharing sharing, bool stubborn = false,
+          const std::function<void(int process)>& atStart = nullptr);
   ~Writers();  // kills what is left
   Writers(const Writers&) = delete;
   Writers& operator=(const Writers&) = delete;
 
   /// Reads one acknowledgement. False: no writer is left that writes.
   bool take(Acknowledged& acked);
+  /// Reads what has been sent so far. Before a power cut: a sync that is under way when it comes
+  /// may succeed without a byte on the disk, and what rests on it would be promised by nobody.
+  void takeSent(Acknowledged& acked);
   /// Reads acknowledgements until there are `count` more (0: none), then goes on for a random
   /// instant without reading.
   void letWrite(std::uint64_t count, testsupport::SimRandom& random, Acknowledged& acked);
   /// Kills all, takes the last acknowledgements. Empty, or how a writer ended by itself. With
   /// `mayFail`, ending with an error is expected: the disk went away under it.
   std::string kill(Acknowledged& acked, bool mayFail = false);
+
+  [[nodiscard]] const std::vector<pid_t>& processes() const { return children_; }
 
  private:
   std::vector<pid_t> children_;

@@ -235,6 +235,34 @@ def test_closed_storage_says_so(tmp_path):
         storage.setAsync("key", 1).result()
 
 
+def test_closing_under_writers_keeps_what_they_were_told_and_ends_them(tmp_path):
+    for number in range(10):
+        storage = LocalFileStorage(tmp_path / str(number))
+        told, ends, writing = [], [], threading.Barrier(5)
+
+        def write(self, storage=storage, told=told, ends=ends, writing=writing):
+            try:
+                for i in range(1_000_000):
+                    storage.set(f"{self}-{i}", i)
+                    told.append(f"{self}-{i}")
+                    if i == self:
+                        writing.wait()
+            except Exception as end:
+                ends.append(type(end))
+
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        writing.wait()
+        storage.close()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+        assert ends == [penstock.Closed] * 4
+        with LocalFileStorage(tmp_path / str(number)) as opened:
+            assert set(told) <= set(opened.getAllKeys())
+
+
 def test_second_process_is_refused_by_name_of_the_holder(tmp_path):
     program = f"from penstock.state import LocalFileStorage; LocalFileStorage({str(tmp_path)!r})"
     with LocalFileStorage(tmp_path):

@@ -2,7 +2,9 @@
 
 // Row 12 of the scoreboard: the n-th allocation fails, once or with all later ones, anywhere in a
 // run of opening, committing, reading, snapshots, cleaning and closing. Each call does its work or
-// says that it did not: nothing is lost, doubled or half there, and the process lives.
+// says that it did not: nothing is lost, doubled or half there, and the process lives. With the
+// directory to itself, and beside a process with memory that shares it, commits in between, and
+// never sees anything else.
 
 #include <gtest/gtest.h>
 
@@ -42,10 +44,12 @@ enum class Failed : std::uint8_t {
 /// One run of every kind of call, with what must be there after each.
 class ShortOfMemory {
  public:
-  ShortOfMemory(std::uint64_t nth, bool always)
+  ShortOfMemory(std::uint64_t nth, bool always, state::Sharing sharing)
       : nth_(nth), always_(always), machine_(nth), random_(nth) {
     options_ = smallJournal();
     options_.segmentBytes = 4 << 10;
+    options_.sharing = sharing;
+    if (sharing == state::Sharing::Shared) otherProcess_ = machine_.startProcess();
     process_ = machine_.startProcess();
     files_ = std::make_unique<ExemptFiles>(*process_);
     environment_ = process_->environment();
@@ -124,6 +128,7 @@ class ShortOfMemory {
     } else {
       wrong("half done: " + difference(current(), found) + "; " + difference(next, found));
     }
+    otherReads();
   }
 
   /// `call` changes nothing that anybody reads.
@@ -136,21 +141,65 @@ class ShortOfMemory {
     } catch (const std::exception& error) {
       if (!poisoned_) wrong(std::string("cannot be read any more: ") + error.what());
     }
+    otherReads();
+  }
+
+  /// What the other process does must go well, unless the journal has failed for both.
+  void asOther(const std::function<void()>& call) {
+    if (poisoned_ || !problem_.empty()) return;
+    try {
+      call();
+    } catch (const state::JournalFailed&) {
+      if (failures_ == 0) wrong("the other process: JournalFailed");
+      poisoned_ = true;
+    } catch (const std::exception& error) {
+      wrong(std::string("the other process: ") + error.what());
+    }
+  }
+  void otherReads() {
+    if (!other_) return;
+    asOther([&] {
+      const std::string different = difference(current(), readContent(other_));
+      if (!different.empty()) wrong("the other process reads: " + different);
+    });
+  }
+  /// So that there is something to take in.
+  void otherCommits() {
+    if (!otherProcess_ || over() || !journal_) return;
+    Content next = current();
+    const std::string text = std::to_string(++number_);
+    next.stores["data"]["other"] = text + std::string(300, 'o');
+    next.logs["log"].records.push_back("record " + text);
+    asOther([&] {
+      if (!other_) {
+        other_ = state::Journal::open(kDirectory, options_, otherProcess_->environment());
+      }
+      maybe_.push_back(next);
+      Commit commit;
+      commit.put(*other_->findStore("data"), "other", next.stores["data"]["other"]);
+      const state::LogId log = *other_->findLog("log");
+      appendRecord(commit.recordBuffer(log), next.logs["log"].records.back());
+      commit.recordAdded(log, static_cast<std::int64_t>(number_));
+      static_cast<void>(other_->commit(commit));
+      maybe_.pop_back();
+      versions_.push_back(std::move(next));
+      acknowledged_ = versions_.size() - 1;
+    });
+    if (number_ % 8 == 0) otherReads();
   }
 
   /// Opens it where it is not; a failed opening is tried again, by whoever needs it.
   bool opened() {
     if (journal_) return true;
     for (int attempts = 0; attempts < 2 && !journal_; ++attempts) {
-      static_cast<void>(attempt("open", [&] {
-        journal_ = state::Journal::open(kDirectory, options_, environment_);
-      }));
+      static_cast<void>(attempt(
+          "open", [&] { journal_ = state::Journal::open(kDirectory, options_, environment_); }));
       if (over()) return false;
     }
     if (!journal_) return false;
     const std::string lost = difference(current(), readContent(journal_));
     if (!lost.empty()) wrong("after opening: " + lost);
-    acknowledged_ = versions_.size() - 1;
+    if (!other_) acknowledged_ = versions_.size() - 1;  // recovered, so synced
     return problem_.empty();
   }
 
@@ -171,6 +220,7 @@ class ShortOfMemory {
   }
 
   void commit(const std::string& doing, std::size_t bytes, Durability durability, int way) {
+    if (number_ % 3 == 1) otherCommits();
     if (over() || !opened()) return;
     const std::uint64_t number = ++number_;
     Content next = current();
@@ -333,8 +383,9 @@ class ShortOfMemory {
         wrong(std::string("does not go on: ") + error.what());
       }
     }
+    otherReads();
     journal_.reset();
-    process_->kill();
+    end();
     Opened last = openAndRead(machine_, kDirectory, options_);
     const std::string lost =
         last.problem.empty() ? judge(last.content, versions_.size() - 1) : last.problem;
@@ -344,7 +395,9 @@ class ShortOfMemory {
 
   void end() {
     process_->kill();
+    if (otherProcess_) otherProcess_->kill();
     journal_.reset();
+    other_.reset();
   }
 
   const std::uint64_t nth_;
@@ -356,6 +409,8 @@ class ShortOfMemory {
   std::unique_ptr<ExemptFiles> files_;
   state::Environment environment_;
   std::shared_ptr<state::Journal> journal_;
+  std::shared_ptr<testsupport::SimProcess> otherProcess_;  // null: nobody shares it
+  std::shared_ptr<state::Journal> other_;
   std::vector<Content> versions_;
   std::size_t acknowledged_ = 0;
   std::vector<Content> maybe_;
@@ -368,16 +423,16 @@ class ShortOfMemory {
   std::string problem_;
 };
 
-TEST(AllocationFailure, IsACleanErrorAndLosesNothing) {
-  Figures figures("12");
-  Violations violations("row 12");
+void failEachAllocation(state::Sharing sharing, const std::string& row) {
+  Figures figures(row);
+  Violations violations("row " + row);
   const std::uint64_t most = scaled<std::uint64_t>(5000, 5000, 50'000);
   const std::uint64_t step = scaled<std::uint64_t>(97, 1, 1);
   std::uint64_t poisoned = 0;
   std::uint64_t last = 0;
   for (const bool always : {false, true}) {
     for (std::uint64_t n = firstSeed(); n <= most && !violations.enough(); n += step) {
-      ShortOfMemory run(n, always);
+      ShortOfMemory run(n, always, sharing);
       std::string problem;
       if (!run.run(problem) && problem.empty()) break;  // it makes fewer
       violations.state();
@@ -393,6 +448,14 @@ TEST(AllocationFailure, IsACleanErrorAndLosesNothing) {
   figures.print(std::to_string(violations.states()) + " failures among the first " +
                 std::to_string(last) + " allocations, " + std::to_string(poisoned) +
                 " ended the journal, " + std::to_string(violations.count()) + " wrong");
+}
+
+TEST(AllocationFailure, IsACleanErrorAndLosesNothing) {
+  failEachAllocation(state::Sharing::Exclusive, "12");
+}
+
+TEST(AllocationFailure, IsNotSeenByAProcessThatSharesTheJournal) {
+  failEachAllocation(state::Sharing::Shared, "12, shared");
 }
 
 /// With the journal's own threads, on a real file system: they live, and nobody waits for ever.
