@@ -21,6 +21,7 @@
 
 #include "support/message_of.h"
 #include "support/sim_fs.h"
+#include "support/sim_journal.h"
 #include "support/subprocess.h"
 #include "support/temporary_directory.h"
 
@@ -28,52 +29,20 @@ namespace penstock::state {
 namespace {
 
 using ::testing::HasSubstr;
+using testsupport::addRecords;
+using testsupport::filesWith;
+using testsupport::get;
+using testsupport::kDirectory;
+using testsupport::Process;
+using testsupport::put;
 using testsupport::SimCall;
 using testsupport::SimFs;
-using testsupport::SimProcess;
-
-const char* const kDirectory = "/state";
-
-JournalOptions smallSegments(Sharing sharing = Sharing::Exclusive) {
-  JournalOptions options;
-  options.sharing = sharing;
-  options.segmentBytes = 64 << 10;
-  options.snapshotAfterBytes = 1ULL << 40;  // only when a test asks
-  return options;
-}
-
-void put(Journal& journal, StoreId store, const std::string& key, const std::string& value) {
-  Commit commit;
-  commit.put(store, key, value);
-  (void)journal.commit(commit);
-}
-
-std::string get(const Store& store, const std::string& key) {
-  std::string value = "<absent>";
-  (void)store.get(key, value);
-  return value;
-}
-
-void addRecords(Journal& journal, LogId log, int records) {
-  for (int i = 0; i < records; ++i) {
-    Commit commit;
-    commit.recordBuffer(log) += std::string(1000, 'r');
-    commit.recordAdded(log, i);
-    (void)journal.commit(commit, Durability::Buffered);
-  }
-}
+using testsupport::smallSegments;
 
 std::uint64_t usedBytes(SimFs& machine) {
   std::uint64_t bytes = 0;
   for (const std::string& file : machine.files()) bytes += machine.image(file).size();
   return bytes;
-}
-
-std::size_t filesWith(SimFs& machine, const std::string& part) {
-  const auto files = machine.files();
-  return static_cast<std::size_t>(
-      std::count_if(files.begin(), files.end(),
-                    [&](const std::string& file) { return file.find(part) != std::string::npos; }));
 }
 
 /// Changes a byte of the value of the first segment that is made of `letter`.
@@ -86,18 +55,6 @@ void damageValue(SimFs& machine, char letter) {
   *at = std::byte{0};
   machine.setImage(segment, image);
 }
-
-/// A process of the machine; killed at the end, so that nothing is closed in order.
-struct Process {
-  std::shared_ptr<SimProcess> process;
-  explicit Process(SimFs& machine) : process(machine.startProcess()) {}
-  Process(const Process&) = delete;
-  Process& operator=(const Process&) = delete;
-  ~Process() { process->kill(); }
-  std::shared_ptr<Journal> open(const JournalOptions& options) {
-    return Journal::open(kDirectory, options, process->environment());
-  }
-};
 
 // The idle member has not taken in what was written since; by now it lies in files that are gone.
 TEST(SharedJournalTest, AMemberThatLagsBehindTheCleanerBeginsWhereThereIsSomething) {
