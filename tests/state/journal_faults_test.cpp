@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/hooked_files.h"
 #include "support/message_of.h"
 #include "support/sim_fs.h"
 #include "support/sim_journal.h"
@@ -32,6 +33,7 @@ using ::testing::HasSubstr;
 using testsupport::addRecords;
 using testsupport::filesWith;
 using testsupport::get;
+using testsupport::HookedFiles;
 using testsupport::kDirectory;
 using testsupport::Process;
 using testsupport::put;
@@ -243,76 +245,6 @@ TEST(CommitTest, ThatIsBeyondItsLargestSizeIsRefusedWholeOnEveryWay) {
   EXPECT_GT(journal->commit(fitting).sequence, before);
 }
 
-/// Runs something in front of the next attempt to get a lock shared.
-class HookedFile final : public File {
- public:
-  HookedFile(std::unique_ptr<File> file, std::function<void()>& hook)
-      : file_(std::move(file)), hook_(hook) {}
-  IoResult<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) override {
-    return file_->read(offset, into);
-  }
-  IoStatus write(std::uint64_t offset, std::span<const std::span<const std::byte>> from) override {
-    return file_->write(offset, from);
-  }
-  IoResult<std::uint64_t> size() override { return file_->size(); }
-  IoStatus truncate(std::uint64_t size) override { return file_->truncate(size); }
-  IoStatus allocate(std::uint64_t size) override { return file_->allocate(size); }
-  IoStatus sync() override { return file_->sync(); }
-  void startWriteback(std::uint64_t offset, std::uint64_t length) override {
-    file_->startWriteback(offset, length);
-  }
-  IoStatus dropCache() override { return file_->dropCache(); }
-  IoResult<bool> tryLock(LockKind kind) override {
-    if (kind == LockKind::Shared && hook_) std::exchange(hook_, nullptr)();
-    return file_->tryLock(kind);
-  }
-  IoStatus lock(LockKind kind) override { return file_->lock(kind); }
-  IoStatus unlock() override { return file_->unlock(); }
-
- private:
-  std::unique_ptr<File> file_;
-  std::function<void()>& hook_;
-};
-
-class HookedFiles final : public FileSystem {
- public:
-  HookedFiles(FileSystem& files, std::function<void()> hook,
-              std::function<void(const std::string&)> beforeOpen = {})
-      : files_(files), hook_(std::move(hook)), beforeOpen_(std::move(beforeOpen)) {}
-  IoResult<std::unique_ptr<File>> open(const std::string& path, OpenMode mode) override {
-    if (beforeOpen_) beforeOpen_(path);
-    auto opened = files_.open(path, mode);
-    if (opened.ok() && path.ends_with("PRESENCE")) {
-      opened.value = std::make_unique<HookedFile>(std::move(opened.value), hook_);
-    }
-    return opened;
-  }
-  IoStatus makeDirectories(const std::string& path) override {
-    return files_.makeDirectories(path);
-  }
-  IoStatus rename(const std::string& from, const std::string& to) override {
-    return files_.rename(from, to);
-  }
-  IoStatus remove(const std::string& path) override { return files_.remove(path); }
-  IoStatus syncDirectory(const std::string& path) override { return files_.syncDirectory(path); }
-  IoResult<std::vector<std::string>> list(const std::string& path) override {
-    return files_.list(path);
-  }
-  IoResult<FileInfo> info(const std::string& path) override { return files_.info(path); }
-  IoResult<std::shared_ptr<SharedPage>> mapShared(const std::string& path) override {
-    return files_.mapShared(path);
-  }
-  IoResult<std::uint64_t> freeBytes(const std::string& path) override {
-    return files_.freeBytes(path);
-  }
-  std::string bootId() override { return files_.bootId(); }
-
- private:
-  FileSystem& files_;
-  std::function<void()> hook_;
-  std::function<void(const std::string&)> beforeOpen_;
-};
-
 // The disk holds a bounded amount more than snapshots: who is quicker than the cleaner waits, but
 // never until it is done.
 TEST(SlowedWritersTest, WaitALittleWhileCleaningIsBehind) {
@@ -371,7 +303,7 @@ TEST(SharedJournalTest, NobodyJoinsThroughThePageOfBefore) {
   for (int i = 0; i < 5; ++i) put(*exclusive, id, "x" + std::to_string(i), "synced");
 
   Process late(machine);
-  HookedFiles hooked(*late.process, [&] { exclusive.reset(); });
+  HookedFiles hooked(*late.process, [&](File&) { exclusive.reset(); });
   Environment environment = late.process->environment();
   environment.files = &hooked;
   {
