@@ -176,6 +176,12 @@ TEST(PublishedFrameTest, ThatIsDamagedHindersNoSyncOfWhatWasWrittenBefore) {
   EXPECT_GE(sharers.behind->synced(), mine);
 }
 
+TEST(PublishedFrameTest, WithItsSectionsInAFileOfTheirOwnIsReadFromThere) {
+  Sharers sharers;
+  put(*sharers.ahead, sharers.id, "k", std::string(9 << 20, 'x'));
+  EXPECT_EQ(get(*sharers.store, "k"), std::string(9 << 20, 'x'));
+}
+
 TEST(PublishedFrameTest, IsReadWithinATransactionBeforeItIsWrittenTo) {
   Sharers sharers;
   commitBoth(sharers, "new");
@@ -203,7 +209,8 @@ struct Unpublished {
 };
 
 TEST(UnpublishedFrameTest, IsAdoptedByTheNextWriter) {
-  for (const std::size_t bytes : {std::size_t{10}, std::size_t{3} << 20}) {
+  // The last one lies in a file of its own, which was synced before.
+  for (const std::size_t bytes : {std::size_t{10}, std::size_t{3} << 20, std::size_t{9} << 20}) {
     JournalOptions options = smallSegments(Sharing::Shared);
     options.segmentBytes = 16U << 20;
     Sharers sharers(options);
@@ -260,6 +267,12 @@ TEST(UnpublishedFrameTest, ThatIsNotWholeIsSetAsideAndCutOff) {
       {"damaged body",
        [](SimFs& machine, const FoundFrame& frame) {
          testsupport::flip(machine, firstSegment, frame.view.bodyOffset);
+       }},
+      {"head beyond the file",
+       [](SimFs& machine, const FoundFrame& frame) {
+         auto bytes = machine.image(firstSegment);
+         bytes.resize(frame.offset + 20);
+         machine.setImage(firstSegment, bytes);
        }},
       {"body beyond the file",
        [](SimFs& machine, const FoundFrame& frame) {
@@ -363,6 +376,64 @@ TEST(FailedSyncTest, OfASegmentThatIsFullIsToldAlsoToWhoDidNotAskForASync) {
   machine.fail({SimCall::Sync, 1, EIO, false, ""});
   EXPECT_THROW(put(*journal, id, "k", std::string(70'000, 'x'), Durability::Buffered),
                JournalFailed);
+}
+
+// Of what is sealed, of what comes next, and of its name.
+TEST(FailedSyncTest, AnywhereInAStepToTheNextSegmentEndsTheJournal) {
+  const std::pair<SimCall, std::uint64_t> cases[] = {
+      {SimCall::Sync, 1}, {SimCall::Sync, 2}, {SimCall::Sync, 3}, {SimCall::SyncDirectory, 1}};
+  for (const auto& [call, nth] : cases) {
+    SimFs machine(1);
+    StoreId id;
+    {
+      Process process(machine);
+      const auto journal = process.open(smallSegments());
+      id = journal->declareStore("s");
+      journal->flush();
+      machine.fail({call, nth, EIO, false, ""});
+      const std::string large(70'000, 'x');
+      EXPECT_THROW(put(*journal, id, "k", large), JournalFailed);
+      EXPECT_THROW(put(*journal, id, "k", "small"), JournalFailed);
+    }
+    machine.clearFaults();
+    Process process(machine);
+    const auto journal = process.open(smallSegments());
+    EXPECT_NE(get(*journal->store(id), "k"), "small");
+  }
+}
+
+TEST(FailedSyncTest, OfAJoinerEndsTheJournalForAll) {
+  Sharers sharers;
+  Process three(sharers.machine);
+  sharers.machine.fail({SimCall::Sync, 1, EIO, false, ""});
+  EXPECT_THROW((void)three.open(smallSegments(Sharing::Shared)), JournalFailed);
+  EXPECT_THROW(put(*sharers.ahead, sharers.id, "k", "new"), JournalFailed);
+  EXPECT_THROW(put(*sharers.behind, sharers.id, "k", "new"), JournalFailed);
+}
+
+// It is derived: whoever misses it reads the frames.
+TEST(SegmentIndexTest, ThatCannotBeWrittenIsRebuilt) {
+  SimFs machine(1);
+  Process process(machine);
+  const auto journal = process.open(smallSegments());
+  const LogId log = journal->declareLog("l");
+  addRecords(*journal, log, 50);
+  machine.onOperation([&, armed = false](const SimFs::Operation& operation) mutable {
+    if (armed || operation.call != SimCall::Rename) return;
+    armed = true;
+    machine.fail({SimCall::Write, 1, EIO, true, firstSegment});
+  });
+  addRecords(*journal, log, 20);
+  EXPECT_GT(machine.faultsHit(), 0U);
+  EXPECT_EQ(filesWith(machine, "segment-"), 2U);
+  process.process->kill();
+  Process next(machine);
+  const auto again = next.open(smallSegments());
+  LogReader reader(again, log, 0);
+  LogChunk chunk;
+  std::uint64_t records = 0;
+  while (reader.next(chunk, ReadLimit::Written)) records += chunk.count;
+  EXPECT_EQ(records, 70U);
 }
 
 TEST(FailedSyncTest, InTheBackgroundIsToldToTheNextWriter) {
@@ -480,6 +551,46 @@ TEST(AsyncCommitTest, FromACallbackKeepsItsPlaceAndBlocksNobody) {
   journal->flush();
   EXPECT_EQ(get(*journal->store(id), "k"), "2") << "what a callback adds is for the next round";
   EXPECT_EQ(journal->synced(), journal->written());
+}
+
+TEST(TransactionTest, ThatWritesNothingIsNoFrame) {
+  SimFs machine(1);
+  Process process(machine);
+  const auto journal = process.open(smallSegments());
+  const Sequence before = journal->written();
+  EXPECT_EQ(journal->transact([](Commit&) {}).sequence, before);
+  EXPECT_EQ(journal->written(), before);
+}
+
+TEST(ClaimTest, HolderIsNamedByItsOwnWordsAlone) {
+  SimFs machine(1);
+  Process one(machine);
+  Process two(machine);
+  const auto journal = one.open(smallSegments(Sharing::Shared));
+  const auto other = two.open(smallSegments(Sharing::Shared));
+  const auto claim = journal->tryClaim("task");
+  ASSERT_NE(claim, nullptr);
+  EXPECT_EQ(other->tryClaim("task"), nullptr) << "nobody asks who has it";
+  std::string holder;
+  EXPECT_EQ(other->tryClaim("task", &holder), nullptr);
+  EXPECT_THAT(holder, HasSubstr("pid "));
+  const std::string text("somebody's text\n\0", 17);
+  for (const std::string& path : machine.files()) {
+    if (path.find("/claims/") == std::string::npos) continue;
+    machine.setImage(path, std::as_bytes(std::span(text)));
+  }
+  EXPECT_EQ(other->tryClaim("task", &holder), nullptr);
+  EXPECT_EQ(holder, "another process");
+}
+
+TEST(StoreTest, OfRocksDbNeedsRealFiles) {
+  SimFs machine(1);
+  Process process(machine);
+  const auto journal = process.open(smallSegments());
+  EXPECT_THAT(
+      messageOf<ConfigurationError>([&] { (void)journal->declareStore("large", Engine::RocksDb); }),
+      HasSubstr("store 'large' cannot be kept by RocksDB here: it needs real files"));
+  EXPECT_FALSE(journal->findStore("large"));
 }
 
 TEST(AsyncCommitTest, ThatIsEmptyAndNotToBeSyncedIsDoneAtOnce) {

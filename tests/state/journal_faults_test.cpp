@@ -151,6 +151,27 @@ TEST(SharedJournalTest, AMemberThatFailsWhileItBeginsAgainDoesSoLater) {
   }
 }
 
+// Each time that it begins anew, what it began with was cleaned away meanwhile.
+TEST(SharedJournalTest, AMemberThatTheCleanerOutrunsTriesAgainAndThenSaysSo) {
+  for (const bool always : {false, true}) {
+    SimFs machine(1);
+    LaggingMember member(machine);
+    const StoreId removed = member.behind->declareStore("removed");
+    put(*member.behind, removed, "k", "v");
+    const auto removedStore = member.behind->store(removed);
+    member.ahead->removeStore(removed);
+    member.moveOn("2");
+    machine.fail({SimCall::Open, 2, ENOENT, always, "segment-"});
+    if (always) {
+      EXPECT_THROW((void)get(*member.keptStore, "n"), IoError);
+      machine.clearFaults();
+    }
+    EXPECT_EQ(get(*member.keptStore, "n"), "2");
+    EXPECT_FALSE(member.behind->findStore("removed"));
+    EXPECT_THROW((void)member.behind->store(removed), InvalidArgument);
+  }
+}
+
 // What it has of a store of which a part is damaged is not the whole: no snapshot may say so.
 TEST(SharedJournalTest, AStoreThatCannotBeReadInAnewIsNotSnapshotted) {
   SimFs machine(1);

@@ -4,12 +4,17 @@
 #ifdef PENSTOCK_COVERAGE
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 extern "C" void __gcov_dump();
 
 extern "C" [[noreturn]] void _exit(int status) {
+  rlimit files{};  // a test may have left the child none
+  (void)::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &files);
   // One that gave up root's rights may not write them, and would say so of every file.
   (void)::dup2(::open("/dev/null", O_WRONLY), STDERR_FILENO);
   __gcov_dump();
