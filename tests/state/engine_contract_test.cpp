@@ -353,6 +353,29 @@ TEST_F(DatabaseStore, DamageIsNamedAndRefused) {
   EXPECT_THROW((void)keysIn(directory_.path()), Corruption);
 }
 
+TEST_F(DatabaseStore, DamageIsNamedAlsoWhileItIsInUse) {
+  write();
+  const auto journal = open();
+  damageTables(databasePath());
+  const VerifyReport report = verifyJournal(directory_.path());
+  EXPECT_EQ(report.use, DirectoryUse::Exclusive);
+  ASSERT_EQ(report.damages.size(), 1U);
+  EXPECT_EQ(report.damages.front().file, databasePath());
+}
+
+TEST_F(DatabaseStore, WithoutItsFilesIsNamedAsThat) {
+  write();
+  for (const auto& entry : boost::filesystem::directory_iterator(databasePath())) {
+    boost::filesystem::remove(entry.path());
+  }
+  const VerifyReport report = verifyJournal(directory_.path());
+  ASSERT_EQ(report.damages.size(), 1U);
+  EXPECT_EQ(report.damages.front().file, databasePath());
+  EXPECT_EQ(report.damages.front().stores, std::vector<std::string>{"large"});
+  EXPECT_NE(report.damages.front().text.find("opening the database"), std::string::npos)
+      << report.damages.front().text;
+}
+
 TEST_F(DatabaseStore, OfAnotherTimeOrPlaceIsRefused) {
   write();
   const std::string older = directory_ / "older";

@@ -228,6 +228,30 @@ TEST(OpeningTest, WhatIsNoNameOfADirectoryIsRefused) {
       HasSubstr("with another sharing mode"));
 }
 
+TEST(OpeningTest, ThreadsThatOpenAndCloseAtOnceHaveOneJournal) {
+  SimFs machine(1);
+  Process process(machine);
+  Environment environment = process.process->environment();
+  environment.threads = true;
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) {
+        const auto journal = Journal::open(kDirectory, smallSegments(), environment);
+        const StoreId id = journal->declareStore("s");
+        (void)journal->transact([&](Commit& commit) {
+          std::string count = "0";
+          (void)journal->store(id)->get("n", count);
+          commit.put(id, "n", std::to_string(std::stoi(count) + 1));
+        });
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const auto journal = process.open(smallSegments());
+  EXPECT_EQ(get(*journal->store(journal->findStore("s").value()), "n"), "200");
+}
+
 TEST(OpeningTest, ATornTailIsSetAsideUnderANameThatIsFree) {
   SimFs prepared(1);
   std::uint64_t end = 0;

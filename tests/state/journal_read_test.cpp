@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <penstock/state/journal.h>
+#include <cerrno>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -38,6 +39,7 @@ using testsupport::Process;
 using testsupport::put;
 using testsupport::rehash;
 using testsupport::sealedSegment;
+using testsupport::SimCall;
 using testsupport::SimFs;
 using testsupport::smallSegments;
 using testsupport::twoSegments;
@@ -261,6 +263,39 @@ TEST(StoreTest, WhoseChangesCannotBeReadIsNamedWhenItIsOpened) {
   EXPECT_THAT(messageOf<Corruption>([&] { (void)journal->store(*journal->findStore("bad")); }),
               AllOf(HasSubstr("store 'bad' cannot be opened"), HasSubstr(segment),
                     HasSubstr("is not a list of changes")));
+}
+
+// A cleaner may have taken a file away; one that stays away is missing.
+TEST(StoreTest, WhoseFileStaysAwayIsAnErrorAfterAFewLooks) {
+  SimFs machine(1);
+  {
+    Process process(machine);
+    const auto journal = process.open(smallSegments());
+    const StoreId id = journal->declareStore("s");
+    put(*journal, id, "k", "v");
+    journal->snapshotStore(id);
+    addRecords(*journal, journal->declareLog("l"), 100);
+    process.process->kill();
+  }
+  for (const auto& [error, looks] : {std::pair{ENOENT, 4U}, std::pair{EACCES, 1U}}) {
+    Process process(machine);
+    const auto journal = process.open(smallSegments());
+    const StoreId id = journal->findStore("s").value();
+    const LogId log = journal->findLog("l").value();
+    machine.fail({SimCall::Open, 1, error, true, "snapshot-"});
+    machine.fail({SimCall::Open, 1, error, true, "segment-0000000001"});
+    const std::uint64_t before = machine.faultsHit();
+    EXPECT_THROW((void)journal->store(id), IoError);
+    EXPECT_EQ(machine.faultsHit() - before, looks);
+    LogReader reader(journal, log, 0);
+    LogChunk chunk;
+    EXPECT_THROW((void)reader.next(chunk, ReadLimit::Written), IoError);
+    EXPECT_THROW((void)journal->offsetForTime(log, 0), IoError);
+    machine.clearFaults();
+    EXPECT_EQ(get(*journal->store(id), "k"), "v");
+    EXPECT_TRUE(reader.next(chunk, ReadLimit::Written));
+    EXPECT_EQ(journal->offsetForTime(log, 0), 0U);
+  }
 }
 
 TEST(StoreTest, AScanEndsWhereItIsToldTo) {

@@ -978,6 +978,15 @@ TEST_F(NewFileTest, AFileThatIsThereIsReplacedOnlyWhenAsked) {
   EXPECT_THAT(filesIn("/out"), ElementsAre("file"));
 }
 
+TEST_F(NewFileTest, MayLieInTheRootAndBeLargerThanItsBuffer) {
+  const std::string value(3 << 20, 'x');
+  from_.set("key", value);
+  exportJsonLines(from_, "/file", {}, environment());
+  EXPECT_GT(read("/file").size(), value.size());
+  EXPECT_EQ(importJsonLines("/file", to_, {}, environment()).keys, 1U);
+  EXPECT_EQ(to_.get<std::string>("key"), value);
+}
+
 TEST_F(NewFileTest, AnExportThatFailsLeavesWhatWasThereAndNothingElse) {
   fill();
   write("/out/file", "before");
