@@ -469,6 +469,51 @@ TEST_F(DamagedSegments, DamageOfADirectoryInUseIsLookedAtTwiceAndNamed) {
   holder->kill();
 }
 
+TEST_F(DamagedSegments, ABlobThatIsMissingInADirectoryInUseIsNamed) {
+  const auto holder = machine_->startProcess();
+  const auto journal = Journal::open(twoSegments, {}, holder->environment());
+  testsupport::put(*journal, journal->findStore("blobs").value(), "k", "v");
+  std::size_t removed = 0;
+  for (const std::string& path : machine_->files()) {
+    if (!path.starts_with(twoSegments + "/blob-")) continue;
+    machine_->removeSynced(path);
+    ++removed;
+  }
+  const VerifyReport report = verify();
+  EXPECT_EQ(report.use, DirectoryUse::Exclusive);
+  EXPECT_THAT(report.damages, SizeIs(removed));
+  for (const Damage& damage : report.damages) EXPECT_EQ(damage.kind, DamageKind::MissingFile);
+  holder->kill();
+}
+
+// Bytes of a record that look as a frame begins, at every distance from where one may.
+TEST_F(DamagedSegments, WhatOnlyLooksLikeAFrameIsNotTakenForTheNextOne) {
+  machine_ = std::make_unique<SimFs>(1);
+  std::string segment = twoSegments + "/segment-0000000001.log";
+  {
+    const auto process = machine_->startProcess();
+    const auto journal = Journal::open(twoSegments, {}, process->environment());
+    const LogId log = journal->declareLog("log");
+    for (int i = 0; i < 6; ++i) {
+      Commit commit;
+      for (int shift = 0; shift < 8; ++shift) {
+        commit.recordBuffer(log) += "PFR1" + std::string(5, 'x');  // 9 bytes
+        commit.recordAdded(log, i);
+      }
+      (void)journal->commit(commit);
+    }
+    process->kill();
+  }
+  const auto frames = framesOf(*machine_, segment);
+  const std::size_t bad = frames.size() - 4;
+  flip(*machine_, segment, frames[bad].offset);
+  const VerifyReport report = verifyAsTheEngine();
+  ASSERT_THAT(report.damages, SizeIs(1));
+  EXPECT_EQ(report.damages[0].offset, frames[bad].offset);
+  EXPECT_EQ(report.damages[0].bytes, frames[bad].view.header.frameBytes) << "up to the next one";
+  EXPECT_EQ(plan().lostFrames, 3U);
+}
+
 // A sharer that recovers holds the lock alone; what it wrote there of itself says that it shares.
 TEST_F(DamagedSegments, WhoSharesAndHoldsTheLockAloneIsOneThatRecovers) {
   const auto holder = machine_->startProcess();

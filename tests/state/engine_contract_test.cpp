@@ -343,6 +343,20 @@ TEST_F(DatabaseStore, IsVerifiedInspectedAndBackedUp) {
   EXPECT_EQ(keysIn(copy), 1001U);
 }
 
+TEST_F(DatabaseStore, ABackupThatIsGivenUpLeavesNothingOfIt) {
+  write();
+  const std::string copy = directory_ / "copy";
+  const auto journal = open();
+  BackupOptions options;
+  options.progress = [&](const BackupProgress&) {
+    for (const auto& entry : boost::filesystem::directory_iterator(copy)) {
+      if (boost::filesystem::is_directory(entry.path())) throw std::runtime_error("enough");
+    }
+  };
+  EXPECT_THROW((void)backup(*journal, copy, options), std::runtime_error);
+  EXPECT_TRUE(boost::filesystem::is_empty(copy));
+}
+
 TEST_F(DatabaseStore, DamageIsNamedAndRefused) {
   write();
   damageTables(databasePath());

@@ -127,6 +127,8 @@ TEST(Cleaning, IsLeftToTheProcessThatIsAtIt) {
   const LogId log = journal->declareLog("l");
   addRecords(*journal, log, 300);
   journal->trimLog(log, 290);
+  machine.fail({SimCall::Lock, 1, EIO, false, "CLEANER"});
+  EXPECT_EQ(journal->clean(), 0U) << "who cannot tell leaves it";
   std::uint64_t freedByOther = 1;
   before(machine, SimCall::Remove, "segment-", [&] { freedByOther = other->clean(); });
   EXPECT_GT(journal->clean(), 0U);

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <penstock/state/journal.h>
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <functional>
@@ -180,6 +181,8 @@ TEST_F(SealedSegment, TimesAreFoundInItAndBehindIt) {
   EXPECT_EQ(journal->offsetForTime(pieces, 11), 1U);
   journal->trimLog(log, 5);
   EXPECT_EQ(journal->offsetForTime(log, 0), 5U);
+  journal->trimLog(log, 22);
+  EXPECT_EQ(journal->offsetForTime(log, 0), 22U) << "nothing of the sealed one is kept";
   EXPECT_EQ(journal->offsetForTime(journal->declareLog("empty"), 0), std::nullopt);
 }
 
@@ -236,6 +239,11 @@ TEST(LogReaderTest, ChunksThatAreKeptKeepTheirBytes) {
     }
     reader.seek(0);
   }
+  LogReader another(journal, log, 0);  // whose buffer grows
+  LogChunk chunk;
+  std::size_t bytesMax = 0;
+  while (another.next(chunk, ReadLimit::Written)) bytesMax = std::max(bytesMax, chunk.bytes.size());
+  EXPECT_EQ(bytesMax, 1U + 400 * 29);
   for (int i = 0; i < 20; ++i) {
     const auto& bytes = kept[static_cast<std::size_t>(i)].bytes;
     EXPECT_EQ(bytes.size(), static_cast<std::size_t>(1 + i * 400));

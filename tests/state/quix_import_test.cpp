@@ -181,10 +181,15 @@ TEST_F(QuixImportTest, ThePickleOfNoneBecomesNullWhenAsked) {
          quixBytes('o', std::string("\x80") + protocol + "N."));
   }
   file("true", quixBytes('o', "\x80\x04\x88."));
+  file("older", quixBytes('o', "\x80\x01N."));
+  file("newer", quixBytes('o', "\x80\x06N."));
+  file("none at all", quixBytes('o', "N.\x80\x04"));
+  file("longer", quixBytes('o', "\x80\x04N.."));
   file("binary", quixBytes('a', "\x80\x04N."));  // no object: bytes are bytes
   QuixImportOptions options;
   options.pickledNoneAsNull = true;
-  EXPECT_THAT(import(options).pickled, ElementsAre("true"));
+  EXPECT_THAT(import(options).pickled,
+              ElementsAre("longer", "newer", "none at all", "older", "true"));
   for (const char* key : {"none2", "none3", "none4", "none5"}) {
     EXPECT_TRUE(storage_.get<Value>(key).isNull()) << key;
   }
@@ -254,23 +259,24 @@ TEST_F(QuixImportTest, FilesThatCannotBeReadAreAllListedAndNothingIsImported) {
   file("string beyond", withCrc("bs\x09"
                                 "four"));
   file("string length", withCrc("bs\xFF\xFF\xFF\xFF\x0F"));  // above what .NET's int holds
+  file("string longer", withCrc("bs\x80\x80\x80\x80\x80\x01"));
   file("string no length", withCrc("bs\x80"));
   file("binary below -1", withCrc("ba" + raw<std::int32_t>(-2)));
   file("object -1", withCrc("bo" + raw<std::int32_t>(-1)));
   file(".bckf", quixLong(2));  // of the empty key
   const auto expected =
       ElementsAre(".bckf", "binary below -1", "codec", "four", "long long", "no type", "object -1",
-                  "short long", "string beyond", "string length", "string no length",
-                  "topic/flipped", "type", "zero length");
+                  "short long", "string beyond", "string length", "string longer",
+                  "string no length", "topic/flipped", "type", "zero length");
   try {
     import();
     FAIL() << "nothing was thrown";
   } catch (const QuixUnreadable& error) {
     EXPECT_THAT(namesOf(error.files()), expected);
-    EXPECT_THAT(error.files()[11].why, HasSubstr("checksum"));
+    EXPECT_THAT(error.files()[12].why, HasSubstr("checksum"));
     EXPECT_THAT(error.files()[2].why, HasSubstr("codec"));
-    EXPECT_THAT(error.files()[12].why, HasSubstr("type"));
-    EXPECT_THAT(std::string(error.what()), AllOf(HasSubstr("14"), HasSubstr("\"four\"")));
+    EXPECT_THAT(error.files()[13].why, HasSubstr("type"));
+    EXPECT_THAT(std::string(error.what()), AllOf(HasSubstr("15"), HasSubstr("\"four\"")));
     EXPECT_EQ(error.code(), ErrorCode::FixData);
   }
   EXPECT_EQ(storage_.size(), 0U);

@@ -8,13 +8,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <initializer_list>
+
 extern "C" void __gcov_dump();
 
 extern "C" [[noreturn]] void _exit(int status) {
-  rlimit files{};  // a test may have left the child none
-  (void)::getrlimit(RLIMIT_NOFILE, &files);
-  files.rlim_cur = files.rlim_max;
-  (void)::setrlimit(RLIMIT_NOFILE, &files);
+  for (const auto limited : {RLIMIT_NOFILE, RLIMIT_FSIZE}) {  // a test may have left it none
+    rlimit limit{};
+    (void)::getrlimit(limited, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    (void)::setrlimit(limited, &limit);
+  }
   // One that gave up root's rights may not write them, and would say so of every file.
   (void)::dup2(::open("/dev/null", O_WRONLY), STDERR_FILENO);
   __gcov_dump();
