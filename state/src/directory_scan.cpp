@@ -252,10 +252,10 @@ void DirectoryScan::addDependents(const SegmentIndex& index, std::size_t ref,
   const auto& refs = index.refs();
   while (ref > 0 && (refs[ref - 1].flags & sectionMore) != 0) --ref;  // its first piece
   const SectionRef& first = refs[ref];
-  if (first.kind == SectionKind::Store) {
-    addStore(static_cast<std::uint32_t>(first.id), first.sequence, damage);
-  } else if (first.kind == SectionKind::Log) {
+  if (first.kind == SectionKind::Log) {
     addLog(static_cast<std::uint32_t>(first.id), first.base, first.base + first.count, damage);
+  } else {
+    addStore(static_cast<std::uint32_t>(first.id), first.sequence, damage);
   }
 }
 
@@ -923,7 +923,7 @@ void DirectoryScan::readSnapshot(std::uint32_t store, const StoreEntry& entry) {
     damage.refusesDirectory = true;
     needed(damage);
   }
-  readBlocks(store, entry, *file);
+  readBlocks(entry, *file);
 }
 
 std::shared_ptr<const StoreBase> DirectoryScan::openBase(std::uint32_t store,
@@ -960,7 +960,7 @@ void DirectoryScan::readDatabase(std::uint32_t store, const StoreEntry& entry) {
   }
 }
 
-void DirectoryScan::readBlocks(std::uint32_t store, const StoreEntry& entry, ScannedFile& file) {
+void DirectoryScan::readBlocks(const StoreEntry& entry, ScannedFile& file) {
   const SnapshotEntry& snapshot = entry.snapshot;
   const auto wrong = [&](DamageKind kind, std::uint64_t offset, std::uint64_t bytes,
                          std::string_view what) {
@@ -980,10 +980,8 @@ void DirectoryScan::readBlocks(std::uint32_t store, const StoreEntry& entry, Sca
   }
   const auto sum =
       hash64({reinterpret_cast<const char*>(&footer), offsetof(SnapshotFooter, checksum)});
-  if (footer.magic != footerMagic || footer.checksum != sum || sum != snapshot.hash ||
-      footer.number != snapshot.file || footer.storeId != store ||
-      footer.covers != snapshot.covers || footer.indexOffset > footerAt ||
-      footer.indexBytes != footerAt - footer.indexOffset) {
+  // The journal lists the footer by its checksum: with that, all that it says is what was written.
+  if (footer.checksum != sum || sum != snapshot.hash) {
     return wrong(DamageKind::Index, footerAt, sizeof(footer), "footer");
   }
   const std::string index(file.at(footer.indexOffset, footer.indexBytes));

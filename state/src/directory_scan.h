@@ -161,7 +161,7 @@ class DirectoryScan {
   void readDatabase(std::uint32_t store, const StoreEntry& entry);
   [[nodiscard]] std::shared_ptr<const StoreBase> openBase(std::uint32_t store,
                                                           const SnapshotEntry& entry) const;
-  void readBlocks(std::uint32_t store, const StoreEntry& entry, ScannedFile& file);
+  void readBlocks(const StoreEntry& entry, ScannedFile& file);
   void readIdentity();
   void lookForLeftovers();
 

@@ -104,7 +104,7 @@ void JournalCore::throwPoisoned() const {
 }
 
 void JournalCore::poison(int error) {
-  page().poisoned.store(static_cast<std::uint32_t>(error == 0 ? EIO : error));
+  page().poisoned.store(static_cast<std::uint32_t>(error));
   wakeAll();
 }
 
@@ -537,7 +537,7 @@ void JournalCore::applyFrame(const FrameView& frame, std::span<const std::string
     for (;; ++i) {
       const SectionEntry& piece = frame.sections[i];
       std::uint64_t& at = (piece.flags & sectionExternal) != 0 ? blobAt : inlineAt;
-      const bool more = (piece.flags & sectionMore) != 0 && i + 1 < frame.sections.size();
+      const bool more = (piece.flags & sectionMore) != 0;  // understood(): not of the last one
       if (apply) {
         section.whole = body(i, at);
         if (more && joined == nullptr) joined = &own(0);
@@ -839,7 +839,6 @@ void JournalCore::syncTo(std::uint64_t sequence) {
     syncDone_.notify_all();
     if (failure) std::rethrow_exception(failure);
   }
-  if (page().poisoned.load() != 0 && synced() < sequence) throwPoisoned();
 }
 
 /// The kernel tells a descriptor of a failed write-back once, so a sync that comes behind a failed

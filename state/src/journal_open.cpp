@@ -192,8 +192,9 @@ void JournalCore::lockPresence() {
       const auto kept = presence_->tryLock(LockKind::Shared);
       (void)appendFile_->unlock();
       throwUnlessOk(kept, "locking", path("PRESENCE"));
-      if (kept.value) return;
-      // flock converts by letting go: somebody else came in between and recovers again.
+      // flock converts by letting go: somebody else may have come in between, and even have gone
+      // again; who shares has to wait for APPEND, who does not has reset the hash.
+      if (kept.value && page().bootHash.load() == boot) return;
       tail_ = Tail{};
       catalog_ = Catalog{};
       active_ = SegmentIndex{};

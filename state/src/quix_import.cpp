@@ -74,7 +74,7 @@ class QuixImport {
     importer_.beginCopying();
     for (const Item& item : items_) copy(item);
     Names again;
-    listAgain({}, 0, again);
+    listAgain({}, again);
     if (again != seen) {
       throwChanged(firstDifference(seen, again), "is new or gone");
     }
@@ -106,6 +106,11 @@ class QuixImport {
     report_.unread.push_back({relative, std::move(why)});
   }
 
+  void unreadFolder(const std::string& relative, std::string why) {
+    notEntered_.insert(relative);
+    unread(relative, std::move(why));
+  }
+
   // Names of a directory in order, so that reports are the same each time.
   std::vector<std::string> list(const std::string& relative) {
     auto names = files_.list(at(relative));
@@ -131,17 +136,17 @@ class QuixImport {
       refuseOwnDirectory(info.value, folder);
       names = list(folder);
     } catch (const IoError& error) {
-      unread(folder, error.what());
+      unreadFolder(folder, error.what());
       return;
     }
     if (depth > depthMax) {
-      unread(folder, fmt::format("it is nested more than {} deep", depthMax));
+      unreadFolder(folder, fmt::format("it is nested more than {} deep", depthMax));
       return;
     }
     try {
       importer_.expectStorage(path);
     } catch (const InvalidArgument& error) {  // too long a name, with those above it
-      unread(folder, error.what());
+      unreadFolder(folder, error.what());
       return;
     }
     if (!path.empty()) report_.subStorages.push_back(folder);
@@ -255,20 +260,20 @@ class QuixImport {
   void copy(const Item& item) {
     const Bytes content = readFile(item.file);
     if (!content.why.empty()) throwChanged(item.file, "cannot be read any more: " + content.why);
-    QuixRecord record;
-    if (content.bytes.size() != item.size || hash64(content.bytes) != item.hash ||
-        !decode(content.bytes, item.file, record, false).empty()) {
+    if (content.bytes.size() != item.size || hash64(content.bytes) != item.hash) {
       throwChanged(item.file, "changed");
     }
+    QuixRecord record;
+    (void)decode(content.bytes, item.file, record, false);  // as the first time
     importer_.put(item.path, item.key, record.stored);
   }
 
-  void listAgain(const std::string& folder, std::size_t depth, Names& names) {
-    if (depth > depthMax) return;
+  void listAgain(const std::string& folder, Names& names) {
+    if (notEntered_.contains(folder)) return;
     std::vector<std::string> found;
     try {
       found = list(folder);
-    } catch (const IoError&) {  // as before, or its names are missing
+    } catch (const IoError&) {  // its names are missing
       return;
     }
     for (const std::string& name : found) {
@@ -276,7 +281,7 @@ class QuixImport {
       const auto info = files_.info(at(relative));
       if (info.ok() && info.value.directory) {
         names.insert(relative + '/');
-        listAgain(relative, depth + 1, names);
+        listAgain(relative, names);
       } else if (!info.ok() || !name.ends_with(unfinished)) {
         names.insert(relative);
       }
@@ -305,6 +310,7 @@ class QuixImport {
   StorageImporter importer_;
   FileInfo own_;
   std::vector<Item> items_;
+  Names notEntered_;  // directories that are listed as unread
   QuixImportReport report_;
 };
 

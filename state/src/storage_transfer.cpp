@@ -57,14 +57,13 @@ StorageImporter::StorageImporter(LocalFileStorage& into, const Options& options,
 }
 
 StorageImporter::Target& StorageImporter::target(const std::string& path) {
-  const auto [at, fresh] = targets_.try_emplace(path);
-  if (fresh) {
-    Journal& journal = *StorageAccess::journal(into_);
-    if (const auto id = journal.findStore(StorageAccess::storeNameAt(into_, path))) {
-      at->second = {*id, journal.store(*id)};
-    }
+  if (const auto known = targets_.find(path); known != targets_.end()) return known->second;
+  Journal& journal = *StorageAccess::journal(into_);
+  Target fresh;  // kept only when it can be one
+  if (const auto id = journal.findStore(StorageAccess::storeNameAt(into_, path))) {
+    fresh = {*id, journal.store(*id)};
   }
-  return at->second;
+  return targets_.emplace(path, std::move(fresh)).first->second;
 }
 
 void StorageImporter::expectStorage(const std::string& path) { (void)target(path); }

@@ -44,6 +44,17 @@ def decisions(branches: list[dict]) -> list[int]:
     return [count for count in counts if count is not None]
 
 
+def folded(counts: list[int], functions: list[dict], line: int) -> list[int]:
+    """Of a lambda in a template gcov lists the instantiations, one behind the other, as one."""
+    starts = [(one["start_line"], one["start_column"]) for one in functions
+              if one["start_line"] <= line <= one["end_line"]]
+    copies = starts.count(max(starts)) if starts else 1
+    if copies == 1 or len(counts) % copies != 0:
+        return counts
+    each = len(counts) // copies
+    return [sum(counts[at::each]) for at in range(each)]
+
+
 def merged(functions: dict[str, list[int]]) -> list[int]:
     """The branches of a line, of all functions that have it: instantiations are one."""
     by_length: dict[int, list[int]] = {}
@@ -107,6 +118,8 @@ def read(build: Path) -> dict[str, dict[int, tuple[int, int]]]:
                     for line in file["lines"]:
                         counts = decisions(line["branches"])
                         name = line.get("function_name", "")
+                        if name == "":
+                            counts = folded(counts, file["functions"], line["line_number"])
                         before = found[file["file"]][line["line_number"]][name]
                         found[file["file"]][line["line_number"]][name] = (
                             [a + b for a, b in zip(before, counts)]

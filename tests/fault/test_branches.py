@@ -22,6 +22,16 @@ def test_instantiations_of_a_template_are_one_and_other_functions_are_not():
         1, 2, 0, 0, 7]
 
 
+def test_instantiations_of_a_lambda_in_a_template_are_one():
+    def function(first, column, last):
+        return {"start_line": first, "start_column": column, "end_line": last}
+    template = [function(1, 1, 9), function(3, 7, 5), function(3, 7, 5), function(20, 1, 30)]
+    assert branches.folded([1, 0, 0, 2], template, 4) == [1, 2]
+    assert branches.folded([1, 0, 0], template, 4) == [1, 0, 0]  # no two of the same
+    assert branches.folded([1, 0, 0, 2], template, 8) == [1, 0, 0, 2]
+    assert branches.folded([1, 0], [], 8) == [1, 0]
+
+
 def test_the_lines_of_a_catch_are_known():
     source = "try {\n  a();\n} catch (const E&) {\n  if (b) {\n    c();\n  }\n}\nd();".splitlines()
     assert branches.handlers(source) == {3, 4, 5, 6, 7}

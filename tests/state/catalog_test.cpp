@@ -61,6 +61,38 @@ TEST(CatalogTest, ComesBackWholeOrNotAtAll) {
   EXPECT_FALSE(again.decode(bytes + '\0'));
 }
 
+TEST(CatalogTest, WithEnginesComesBackWholeOrNotAtAll) {
+  std::string changes;
+  Catalog::setEngine(changes, 300, Engine::RocksDb);
+  Catalog::setEngine(changes, 5, Engine::RocksDb);  // which is not there
+  Catalog::installSnapshot(changes, 1, {.file = 10, .covers = 900, .kind = FileKind::Database});
+  Catalog catalog = fullCatalog();
+  EXPECT_FALSE(catalog.hasEngines());
+  ASSERT_TRUE(catalog.apply(changes, 3));
+  EXPECT_TRUE(catalog.hasEngines());
+  const std::string without = encoded(fullCatalog());
+  const std::string bytes = encoded(catalog);
+  Catalog again;
+  ASSERT_TRUE(again.decode(bytes));
+  EXPECT_EQ(encoded(again), bytes);
+  EXPECT_EQ(again.stores.at(300).engine, Engine::RocksDb);
+  EXPECT_EQ(again.stores.at(1).snapshot.kind, FileKind::Database);
+  std::size_t whole = 0;  // what has no engines ends earlier
+  for (std::size_t length = 0; length < bytes.size(); ++length) {
+    if (again.decode(std::string_view(bytes).substr(0, length))) ++whole;
+  }
+  EXPECT_LE(whole, 1U);
+  EXPECT_FALSE(again.decode(bytes + '\0'));
+  // The last byte of the change, and one of each store behind the rest, says which engine.
+  changes.clear();
+  Catalog::setEngine(changes, 300, Engine::RocksDb);
+  changes.back() = 9;
+  EXPECT_FALSE(catalog.apply(changes, 4)) << "an engine of a newer version";
+  std::string newer = bytes;
+  newer[newer.size() - 2] = 9;  // of the last store
+  EXPECT_FALSE(again.decode(newer));
+}
+
 TEST(CatalogTest, AChangeThatWasCutOrIsOfANewerVersionIsRefused) {
   std::string changes[9];
   Catalog::declareStore(changes[0], 300, "store");

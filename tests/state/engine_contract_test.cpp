@@ -343,6 +343,20 @@ TEST_F(DatabaseStore, IsVerifiedInspectedAndBackedUp) {
   EXPECT_EQ(keysIn(copy), 1001U);
 }
 
+TEST_F(DatabaseStore, ABackupThatIsGivenUpLeavesNothingOfIt) {
+  write();
+  const std::string copy = directory_ / "copy";
+  const auto journal = open();
+  BackupOptions options;
+  options.progress = [&](const BackupProgress&) {
+    for (const auto& entry : boost::filesystem::directory_iterator(copy)) {
+      if (boost::filesystem::is_directory(entry.path())) throw std::runtime_error("enough");
+    }
+  };
+  EXPECT_THROW((void)backup(*journal, copy, options), std::runtime_error);
+  EXPECT_TRUE(boost::filesystem::is_empty(copy));
+}
+
 TEST_F(DatabaseStore, DamageIsNamedAndRefused) {
   write();
   damageTables(databasePath());
@@ -351,6 +365,29 @@ TEST_F(DatabaseStore, DamageIsNamedAndRefused) {
   EXPECT_EQ(report.damages.front().file, databasePath());
   EXPECT_EQ(report.damages.front().stores, std::vector<std::string>{"large"});
   EXPECT_THROW((void)keysIn(directory_.path()), Corruption);
+}
+
+TEST_F(DatabaseStore, DamageIsNamedAlsoWhileItIsInUse) {
+  write();
+  const auto journal = open();
+  damageTables(databasePath());
+  const VerifyReport report = verifyJournal(directory_.path());
+  EXPECT_EQ(report.use, DirectoryUse::Exclusive);
+  ASSERT_EQ(report.damages.size(), 1U);
+  EXPECT_EQ(report.damages.front().file, databasePath());
+}
+
+TEST_F(DatabaseStore, WithoutItsFilesIsNamedAsThat) {
+  write();
+  for (const auto& entry : boost::filesystem::directory_iterator(databasePath())) {
+    boost::filesystem::remove(entry.path());
+  }
+  const VerifyReport report = verifyJournal(directory_.path());
+  ASSERT_EQ(report.damages.size(), 1U);
+  EXPECT_EQ(report.damages.front().file, databasePath());
+  EXPECT_EQ(report.damages.front().stores, std::vector<std::string>{"large"});
+  EXPECT_NE(report.damages.front().text.find("opening the database"), std::string::npos)
+      << report.damages.front().text;
 }
 
 TEST_F(DatabaseStore, OfAnotherTimeOrPlaceIsRefused) {

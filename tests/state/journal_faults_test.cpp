@@ -19,8 +19,10 @@
 #include <utility>
 #include <vector>
 
+#include "support/hooked_files.h"
 #include "support/message_of.h"
 #include "support/sim_fs.h"
+#include "support/sim_journal.h"
 #include "support/subprocess.h"
 #include "support/temporary_directory.h"
 
@@ -28,52 +30,21 @@ namespace penstock::state {
 namespace {
 
 using ::testing::HasSubstr;
+using testsupport::addRecords;
+using testsupport::filesWith;
+using testsupport::get;
+using testsupport::HookedFiles;
+using testsupport::kDirectory;
+using testsupport::Process;
+using testsupport::put;
 using testsupport::SimCall;
 using testsupport::SimFs;
-using testsupport::SimProcess;
-
-const char* const kDirectory = "/state";
-
-JournalOptions smallSegments(Sharing sharing = Sharing::Exclusive) {
-  JournalOptions options;
-  options.sharing = sharing;
-  options.segmentBytes = 64 << 10;
-  options.snapshotAfterBytes = 1ULL << 40;  // only when a test asks
-  return options;
-}
-
-void put(Journal& journal, StoreId store, const std::string& key, const std::string& value) {
-  Commit commit;
-  commit.put(store, key, value);
-  (void)journal.commit(commit);
-}
-
-std::string get(const Store& store, const std::string& key) {
-  std::string value = "<absent>";
-  (void)store.get(key, value);
-  return value;
-}
-
-void addRecords(Journal& journal, LogId log, int records) {
-  for (int i = 0; i < records; ++i) {
-    Commit commit;
-    commit.recordBuffer(log) += std::string(1000, 'r');
-    commit.recordAdded(log, i);
-    (void)journal.commit(commit, Durability::Buffered);
-  }
-}
+using testsupport::smallSegments;
 
 std::uint64_t usedBytes(SimFs& machine) {
   std::uint64_t bytes = 0;
   for (const std::string& file : machine.files()) bytes += machine.image(file).size();
   return bytes;
-}
-
-std::size_t filesWith(SimFs& machine, const std::string& part) {
-  const auto files = machine.files();
-  return static_cast<std::size_t>(
-      std::count_if(files.begin(), files.end(),
-                    [&](const std::string& file) { return file.find(part) != std::string::npos; }));
 }
 
 /// Changes a byte of the value of the first segment that is made of `letter`.
@@ -86,18 +57,6 @@ void damageValue(SimFs& machine, char letter) {
   *at = std::byte{0};
   machine.setImage(segment, image);
 }
-
-/// A process of the machine; killed at the end, so that nothing is closed in order.
-struct Process {
-  std::shared_ptr<SimProcess> process;
-  explicit Process(SimFs& machine) : process(machine.startProcess()) {}
-  Process(const Process&) = delete;
-  Process& operator=(const Process&) = delete;
-  ~Process() { process->kill(); }
-  std::shared_ptr<Journal> open(const JournalOptions& options) {
-    return Journal::open(kDirectory, options, process->environment());
-  }
-};
 
 // The idle member has not taken in what was written since; by now it lies in files that are gone.
 TEST(SharedJournalTest, AMemberThatLagsBehindTheCleanerBeginsWhereThereIsSomething) {
@@ -189,6 +148,27 @@ TEST(SharedJournalTest, AMemberThatFailsWhileItBeginsAgainDoesSoLater) {
       put(*member.behind, member.kept, "n", "4");
       EXPECT_EQ(get(*member.ahead->store(member.kept), "n"), "4");
     }
+  }
+}
+
+// Each time that it begins anew, what it began with was cleaned away meanwhile.
+TEST(SharedJournalTest, AMemberThatTheCleanerOutrunsTriesAgainAndThenSaysSo) {
+  for (const bool always : {false, true}) {
+    SimFs machine(1);
+    LaggingMember member(machine);
+    const StoreId removed = member.behind->declareStore("removed");
+    put(*member.behind, removed, "k", "v");
+    const auto removedStore = member.behind->store(removed);
+    member.ahead->removeStore(removed);
+    member.moveOn("2");
+    machine.fail({SimCall::Open, 2, ENOENT, always, "segment-"});
+    if (always) {
+      EXPECT_THROW((void)get(*member.keptStore, "n"), IoError);
+      machine.clearFaults();
+    }
+    EXPECT_EQ(get(*member.keptStore, "n"), "2");
+    EXPECT_FALSE(member.behind->findStore("removed"));
+    EXPECT_THROW((void)member.behind->store(removed), InvalidArgument);
   }
 }
 
@@ -286,78 +266,6 @@ TEST(CommitTest, ThatIsBeyondItsLargestSizeIsRefusedWholeOnEveryWay) {
   EXPECT_GT(journal->commit(fitting).sequence, before);
 }
 
-/// Runs something in front of the next attempt to get a lock shared.
-class HookedFile final : public File {
- public:
-  HookedFile(std::unique_ptr<File> file, std::function<void()>& hook)
-      : file_(std::move(file)), hook_(hook) {}
-  IoResult<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) override {
-    return file_->read(offset, into);
-  }
-  IoStatus write(std::uint64_t offset, std::span<const std::span<const std::byte>> from) override {
-    return file_->write(offset, from);
-  }
-  IoResult<std::uint64_t> size() override { return file_->size(); }
-  IoStatus truncate(std::uint64_t size) override { return file_->truncate(size); }
-  IoStatus allocate(std::uint64_t size) override { return file_->allocate(size); }
-  IoStatus sync() override { return file_->sync(); }
-  void startWriteback(std::uint64_t offset, std::uint64_t length) override {
-    file_->startWriteback(offset, length);
-  }
-  IoStatus dropCache(std::uint64_t offset, std::uint64_t length) override {
-    return file_->dropCache(offset, length);
-  }
-  IoResult<bool> tryLock(LockKind kind) override {
-    if (kind == LockKind::Shared && hook_) std::exchange(hook_, nullptr)();
-    return file_->tryLock(kind);
-  }
-  IoStatus lock(LockKind kind) override { return file_->lock(kind); }
-  IoStatus unlock() override { return file_->unlock(); }
-
- private:
-  std::unique_ptr<File> file_;
-  std::function<void()>& hook_;
-};
-
-class HookedFiles final : public FileSystem {
- public:
-  HookedFiles(FileSystem& files, std::function<void()> hook,
-              std::function<void(const std::string&)> beforeOpen = {})
-      : files_(files), hook_(std::move(hook)), beforeOpen_(std::move(beforeOpen)) {}
-  IoResult<std::unique_ptr<File>> open(const std::string& path, OpenMode mode) override {
-    if (beforeOpen_) beforeOpen_(path);
-    auto opened = files_.open(path, mode);
-    if (opened.ok() && path.ends_with("PRESENCE")) {
-      opened.value = std::make_unique<HookedFile>(std::move(opened.value), hook_);
-    }
-    return opened;
-  }
-  IoStatus makeDirectories(const std::string& path) override {
-    return files_.makeDirectories(path);
-  }
-  IoStatus rename(const std::string& from, const std::string& to) override {
-    return files_.rename(from, to);
-  }
-  IoStatus remove(const std::string& path) override { return files_.remove(path); }
-  IoStatus syncDirectory(const std::string& path) override { return files_.syncDirectory(path); }
-  IoResult<std::vector<std::string>> list(const std::string& path) override {
-    return files_.list(path);
-  }
-  IoResult<FileInfo> info(const std::string& path) override { return files_.info(path); }
-  IoResult<std::shared_ptr<SharedPage>> mapShared(const std::string& path) override {
-    return files_.mapShared(path);
-  }
-  IoResult<std::uint64_t> freeBytes(const std::string& path) override {
-    return files_.freeBytes(path);
-  }
-  std::string bootId() override { return files_.bootId(); }
-
- private:
-  FileSystem& files_;
-  std::function<void()> hook_;
-  std::function<void(const std::string&)> beforeOpen_;
-};
-
 // A snapshot writes all of a store again: how often depends on how large it is.
 TEST(PinnedSegmentsTest, ALargeStoreIsWrittenAgainWhenAThirdOfItsSizeHasChanged) {
   SimFs machine(1);
@@ -438,7 +346,7 @@ TEST(SharedJournalTest, NobodyJoinsThroughThePageOfBefore) {
   for (int i = 0; i < 5; ++i) put(*exclusive, id, "x" + std::to_string(i), "synced");
 
   Process late(machine);
-  HookedFiles hooked(*late.process, [&] { exclusive.reset(); });
+  HookedFiles hooked(*late.process, [&](File&) { exclusive.reset(); });
   Environment environment = late.process->environment();
   environment.files = &hooked;
   {

@@ -176,7 +176,9 @@ TEST_F(LocalFileStorageTest, DefaultDirectoryIsCreatedOnDemand) {
   const auto before = std::filesystem::current_path();
   std::filesystem::create_directory(directory_ / "work");
   std::filesystem::current_path(directory_ / "work");
+  ::setenv("PENSTOCK_STATE_DIR", "", 1);  // as if it were not there
   { LocalFileStorage().set("key", 2); }
+  ::unsetenv("PENSTOCK_STATE_DIR");
   std::filesystem::current_path(before);
   EXPECT_EQ(LocalFileStorage(directory_ / "work/state").getLong("key"), 2);
 }

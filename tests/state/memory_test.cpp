@@ -108,6 +108,13 @@ TEST_F(StoreMemoryLimit, ACommitBeyondItIsRefusedByNameAndChangesNothing) {
   }
   EXPECT_EQ(store->size(), static_cast<std::uint64_t>(stored));
   commit.reset();
+  // Nor does it bind what takes no such memory: records, and stores that nobody has read.
+  const LogId log = journal->declareLog("log");
+  commit.recordBuffer(log) += "record";
+  commit.recordAdded(log, 1);
+  commit.put(journal->declareStore("unread"), "k", "v");
+  EXPECT_NO_THROW((void)journal->commit(commit));
+  EXPECT_EQ(journal->log(log).end, 1U);
   journal->snapshotStore(id);
   put(stored);
   EXPECT_EQ(store->size(), static_cast<std::uint64_t>(stored) + 1);

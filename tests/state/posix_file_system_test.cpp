@@ -364,7 +364,9 @@ TEST_F(PosixFileSystemTest, WithoutADescriptorEveryCallSaysSo) {
   const auto kept = open("a", OpenMode::CreateNew);
   // UBSan's look at an object's type takes descriptors.
   EXPECT_EQ(inChild([&]() __attribute__((no_sanitize("vptr"))) {
-              const rlimit none{0, 0};
+              rlimit none{};
+              if (::getrlimit(RLIMIT_NOFILE, &none) != 0) return 98;
+              none.rlim_cur = 0;
               if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return 99;
               if (files_.open(path("a"), OpenMode::Read).error != EMFILE) return 1;
               if (files_.list(directory_).error != EMFILE) return 2;

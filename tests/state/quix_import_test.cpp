@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 
 #include "quix_record.h"
 #include "tests/support/message_of.h"
@@ -180,10 +181,15 @@ TEST_F(QuixImportTest, ThePickleOfNoneBecomesNullWhenAsked) {
          quixBytes('o', std::string("\x80") + protocol + "N."));
   }
   file("true", quixBytes('o', "\x80\x04\x88."));
+  file("older", quixBytes('o', "\x80\x01N."));
+  file("newer", quixBytes('o', "\x80\x06N."));
+  file("none at all", quixBytes('o', "N.\x80\x04"));
+  file("longer", quixBytes('o', "\x80\x04N.."));
   file("binary", quixBytes('a', "\x80\x04N."));  // no object: bytes are bytes
   QuixImportOptions options;
   options.pickledNoneAsNull = true;
-  EXPECT_THAT(import(options).pickled, ElementsAre("true"));
+  EXPECT_THAT(import(options).pickled,
+              ElementsAre("longer", "newer", "none at all", "older", "true"));
   for (const char* key : {"none2", "none3", "none4", "none5"}) {
     EXPECT_TRUE(storage_.get<Value>(key).isNull()) << key;
   }
@@ -250,25 +256,27 @@ TEST_F(QuixImportTest, FilesThatCannotBeReadAreAllListedAndNothingIsImported) {
   file("type", withCrc("bx1"));
   file("short long", withCrc("bl1234567"));
   file("long long", withCrc("bl123456789"));
-  file("string beyond", withCrc("bs\x09" "four"));
+  file("string beyond", withCrc("bs\x09"
+                                "four"));
   file("string length", withCrc("bs\xFF\xFF\xFF\xFF\x0F"));  // above what .NET's int holds
+  file("string longer", withCrc("bs\x80\x80\x80\x80\x80\x01"));
   file("string no length", withCrc("bs\x80"));
   file("binary below -1", withCrc("ba" + raw<std::int32_t>(-2)));
   file("object -1", withCrc("bo" + raw<std::int32_t>(-1)));
   file(".bckf", quixLong(2));  // of the empty key
   const auto expected =
       ElementsAre(".bckf", "binary below -1", "codec", "four", "long long", "no type", "object -1",
-                  "short long", "string beyond", "string length", "string no length",
-                  "topic/flipped", "type", "zero length");
+                  "short long", "string beyond", "string length", "string longer",
+                  "string no length", "topic/flipped", "type", "zero length");
   try {
     import();
     FAIL() << "nothing was thrown";
   } catch (const QuixUnreadable& error) {
     EXPECT_THAT(namesOf(error.files()), expected);
-    EXPECT_THAT(error.files()[11].why, HasSubstr("checksum"));
+    EXPECT_THAT(error.files()[12].why, HasSubstr("checksum"));
     EXPECT_THAT(error.files()[2].why, HasSubstr("codec"));
-    EXPECT_THAT(error.files()[12].why, HasSubstr("type"));
-    EXPECT_THAT(std::string(error.what()), AllOf(HasSubstr("14"), HasSubstr("\"four\"")));
+    EXPECT_THAT(error.files()[13].why, HasSubstr("type"));
+    EXPECT_THAT(std::string(error.what()), AllOf(HasSubstr("15"), HasSubstr("\"four\"")));
     EXPECT_EQ(error.code(), ErrorCode::FixData);
   }
   EXPECT_EQ(storage_.size(), 0U);
@@ -291,8 +299,8 @@ TEST_F(QuixImportTest, SubDirectoriesBecomeSubStoragesOfTheirNames) {
   file("Topic_a/stream 1/state/scalar", quixLong(2));
   const QuixImportReport report = import();
   EXPECT_EQ(report.keys, 3U);
-  EXPECT_THAT(report.subStorages, ElementsAre("Topic_a", "Topic_a/stream 1",
-                                              "Topic_a/stream 1/state", "empty"));
+  EXPECT_THAT(report.subStorages,
+              ElementsAre("Topic_a", "Topic_a/stream 1", "Topic_a/stream 1/state", "empty"));
   EXPECT_EQ(storage_.get<int>("root"), 0);
   const LocalFileStorage topic = storage_.subStorage("Topic_a");
   EXPECT_EQ(topic.get<int>("root"), 1);
@@ -434,6 +442,56 @@ TEST_F(QuixImportTest, DirectoriesNestedBeyondAllReasonAreListed) {
     ASSERT_EQ(error.files().size(), 1U);
     EXPECT_THAT(error.files()[0].why, HasSubstr("64"));
   }
+}
+
+TEST_F(QuixImportTest, DirectoriesNestedBeyondAllReasonAreSkippedWhenAsked) {
+  std::string name = "d";
+  for (int depth = 1; depth <= 70; ++depth, name += "/d") folder(name);
+  file("a", quixLong(1));
+  QuixImportOptions options;
+  options.skipDamaged = true;
+  EXPECT_EQ(import(options).keys, 1U);
+}
+
+TEST_F(QuixImportTest, NamesAndSizesThatNoStorageHasAreListed) {
+  file(".bckf", quixLong(1));  // the backup of a key without a name
+  file("unsized", quixLong(1));
+  std::string deep;
+  for (int i = 0; i < 40; ++i) {
+    deep += (i == 0 ? "" : "/") + std::string(250, 'd');
+    folder(deep);
+  }
+  {
+    const auto huge = process_->open("/old/huge", OpenMode::CreateNew);
+    ASSERT_TRUE(huge.value->truncate((std::uint64_t{1} << 30) + 1000).ok());
+  }
+  machine_.fail({.call = SimCall::Size, .error = EIO, .always = true, .path = "unsized"});
+  QuixImportOptions options;
+  options.skipDamaged = true;
+  const QuixImportReport report = import(options);
+  EXPECT_EQ(report.keys, 0U);
+  std::map<std::string, std::string> why;
+  for (const QuixUnread& one : report.unread) why[one.file.substr(0, 10)] = one.why;
+  EXPECT_THAT(why[".bckf"], HasSubstr("key"));
+  EXPECT_THAT(why["unsized"], HasSubstr("Input/output error"));
+  EXPECT_THAT(why["huge"], HasSubstr("values have up to 1 GiB"));
+  EXPECT_THAT(why[deep.substr(0, 10)], HasSubstr("is nested too deeply"));
+  EXPECT_THAT(report.unread, ::testing::SizeIs(4));
+}
+
+TEST_F(QuixImportTest, WhatChangesBehindTheFirstBatchSaysThatAPartIsThere) {
+  for (int i = 0; i < 10; ++i) file("k" + std::to_string(i), quixLong(i));
+  QuixImportOptions options;
+  options.batchBytes = 34;  // three of them
+  machine_.onOperation([&](const SimFs::Operation& operation) {
+    if (operation.path.starts_with("/new/segment-")) file("k9", quixLong(100));
+  });
+  const std::string said = messageOf<SourceChanged>([&] { import(options); });
+  EXPECT_THAT(said, AllOf(HasSubstr("/old/k9: changed"), HasSubstr("with overwrite: a part")));
+  machine_.onOperation({});
+  options.overwrite = true;
+  EXPECT_EQ(import(options).keys, 10U);
+  EXPECT_EQ(storage_.get<int>("k9"), 100);
 }
 
 TEST_F(QuixImportTest, NothingInTheSourceIsWritten) {

@@ -321,6 +321,18 @@ TEST_P(EveryWay, KeysThatAreThereAreRefusedByNameAndOverwrittenWhenAsked) {
   EXPECT_EQ(to_.subStorage("sub").get<int>("c"), 3);
 }
 
+TEST_P(EveryWay, OfManyKeysThatAreThereSomeAreNamed) {
+  for (int i = 0; i < 100; ++i) {
+    from_.set("key " + std::to_string(100 + i), i);
+    to_.set("key " + std::to_string(100 + i), -1);
+  }
+  exportAll();
+  const std::string said = messageOf<InvalidArgument>([&] { importAll(); });
+  EXPECT_THAT(said, AllOf(HasSubstr("100 of the keys"), HasSubstr("\"key 100\""),
+                          HasSubstr(", ...; nothing was imported")));
+  EXPECT_EQ(said.find("key 150"), std::string::npos) << said;
+}
+
 TEST_P(EveryWay, AKeyWhoseTimeIsOverIsNoneThatIsThere) {
   from_.set("a", 1);
   exportAll();
@@ -964,6 +976,15 @@ TEST_F(NewFileTest, AFileThatIsThereIsReplacedOnlyWhenAsked) {
   exportSnapshot(from_, "/out/file", {.replace = true}, environment());
   EXPECT_EQ(importSnapshot("/out/file", to_, {}, environment()).keys, 1U);
   EXPECT_THAT(filesIn("/out"), ElementsAre("file"));
+}
+
+TEST_F(NewFileTest, MayLieInTheRootAndBeLargerThanItsBuffer) {
+  const std::string value(3 << 20, 'x');
+  from_.set("key", value);
+  exportJsonLines(from_, "/file", {}, environment());
+  EXPECT_GT(read("/file").size(), value.size());
+  EXPECT_EQ(importJsonLines("/file", to_, {}, environment()).keys, 1U);
+  EXPECT_EQ(to_.get<std::string>("key"), value);
 }
 
 TEST_F(NewFileTest, AnExportThatFailsLeavesWhatWasThereAndNothingElse) {

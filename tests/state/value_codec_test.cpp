@@ -233,6 +233,7 @@ TEST(ValueCodec, NarrowTypesTakeOnlyWhatFits) {
   EXPECT_EQ(decodedAs<float>(encoded(0.5)), Decoded::Ok);
   EXPECT_EQ(decodedAs<float>(encoded(0.1)), Decoded::OutOfRange);
   EXPECT_EQ(decodedAs<float>(encoded(1e300)), Decoded::OutOfRange);
+  EXPECT_EQ(decodedAs<float>(encoded(-1e300)), Decoded::OutOfRange);
   EXPECT_EQ(decodedAs<float>(encoded(std::numeric_limits<double>::infinity())), Decoded::Ok);
   EXPECT_EQ(decodedAs<float>(encoded(std::nan(""))), Decoded::Ok);
   EXPECT_THROW(encoded(std::uint64_t{1} << 63), InvalidArgument);
@@ -247,6 +248,16 @@ TEST(ValueCodec, OtherTypesAreToldApart) {
   EXPECT_EQ(decodedAs<Value>(encoded(shop::Order{})), Decoded::OtherType);
   EXPECT_EQ(decodedAs<shop::Order>(encoded(1)), Decoded::OtherType);
   EXPECT_EQ(decodedAs<shop::Order>(encoded(shop::Versioned{})), Decoded::OtherType);
+}
+
+TEST(ValueCodec, NoBytesAreOfNoType) {
+  EXPECT_EQ(decodedAs<bool>(""), Decoded::OtherType);
+  EXPECT_EQ(decodedAs<std::int64_t>(""), Decoded::OtherType);
+  EXPECT_EQ(decodedAs<double>(""), Decoded::OtherType);
+  EXPECT_EQ(decodedAs<std::string>(""), Decoded::OtherType);
+  EXPECT_EQ(decodedAs<Binary>(""), Decoded::OtherType);
+  EXPECT_EQ(decodedAs<shop::Order>(""), Decoded::OtherType);
+  EXPECT_EQ(decodedAs<bool>(encoded(true).substr(0, 1) + '\2'), Decoded::Unreadable);
 }
 
 TEST(ValueCodec, SaysWhatIsStored) {

@@ -56,6 +56,20 @@ TEST(Value, IsNotConverted) {
   }
 }
 
+TEST(Value, EachTypeHasAName) {
+  const std::pair<Value, const char*> cases[] = {
+      {Value(), "null"},
+      {Value(true), "bool"},
+      {Value(1), "int64"},
+      {Value(0.5), "double"},
+      {Value("text"), "string"},
+      {Value(Binary{}), "binary"},
+      {Value(Value::List{}), "list"},
+      {Value(ValueMap{}), "map"},
+  };
+  for (const auto& [value, name] : cases) EXPECT_EQ(Value::typeName(value.type()), name);
+}
+
 TEST(Value, ComparesTypeAndContent) {
   EXPECT_EQ(Value(1), Value(std::int8_t{1}));
   EXPECT_NE(Value(1), Value(1.0));

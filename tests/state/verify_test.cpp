@@ -12,11 +12,11 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <iterator>
 #include <tuple>
 
 #include "frame.h"
+#include "support/frames.h"
 #include "support/message_of.h"
 #include "support/specimen.h"
 #include "support/temporary_directory.h"
@@ -31,7 +31,12 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using testsupport::askEngine;
+using testsupport::blank;
 using testsupport::expectSame;
+using testsupport::FoundFrame;
+using testsupport::FrameChange;
+using testsupport::framesOf;
+using testsupport::rehash;
 using testsupport::SimCall;
 using testsupport::SimFs;
 using testsupport::specimen;
@@ -303,40 +308,21 @@ TEST_F(VerifyTest, AFileThatCannotBeOpenedIsDamageButNotMissing) {
   }
 }
 
-/// Changes header or sections of the base frame, or of the last frame with sections, of the newest
-/// segment, and seals it again: no checksum is wrong. Behind the last one there is nothing then.
-void reseal(SimFs& machine, const std::string& path, bool base,
-            const std::function<void(FrameHeader&, std::vector<SectionEntry>&, std::string& body)>&
-                change) {
-  const Bytes bytes = machine.image(path);
-  std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  const FileHeader file = readFileHeader(text, path, FileKind::Segment);
-  const JournalId id{file.journalLow, file.journalHigh};
-  FrameView frame;
-  std::uint64_t at = sizeof(FileHeader);
-  for (std::uint64_t next = at; parseFrame(std::string_view(text).substr(next),
-                                           {id, file.number, next}, frame) == FrameCheck::Valid;
-       next += frame.header.frameBytes) {
-    if (base || !frame.sections.empty()) at = next;
-    if (base) break;
-  }
-  ASSERT_EQ(parseFrame(std::string_view(text).substr(at), {id, file.number, at}, frame),
-            FrameCheck::Valid);
-  std::string body = text.substr(frame.bodyOffset, at + frame.header.frameBytes - frame.bodyOffset);
-  change(frame.header, frame.sections, body);
-  std::string head;
-  const std::uint64_t before = frame.header.frameBytes;
-  encodeFrame(frame.header, frame.sections, head);
-  ASSERT_EQ(frame.header.frameBytes, before);
-  text.replace(at, before, head + body);
-  if (!base) std::fill(text.begin() + static_cast<std::ptrdiff_t>(at + before), text.end(), '\0');
-  machine.setImage(path, std::as_bytes(std::span(text)));
+/// Changes the base frame, or the last frame with sections, of the newest segment. Behind the last
+/// one there is nothing then.
+void reseal(SimFs& machine, const std::string& path, bool base, const FrameChange& change) {
+  const auto frames = framesOf(machine, path);
+  if (base) return testsupport::reseal(machine, path, frames.front(), change);
+  const auto last = std::find_if(frames.rbegin(), frames.rend(), [](const FoundFrame& frame) {
+    return !frame.view.sections.empty();
+  });
+  testsupport::reseal(machine, path, *last, change);
+  blank(machine, path, last->offset + last->view.header.frameBytes);
 }
 
 // They are no damage of the disk, but the engine refuses the directory for them.
 TEST_F(VerifyTest, FramesThatThisVersionDoesNotUnderstandRefuseAsTheEngineDoes) {
-  using Change = std::function<void(FrameHeader&, std::vector<SectionEntry>&, std::string&)>;
-  const std::tuple<const char*, bool, Change> cases[] = {
+  const std::tuple<const char*, bool, FrameChange> cases[] = {
       {"section of a newer kind", false,
        [](auto&, auto& sections, auto&) { sections[0].kind = static_cast<SectionKind>(4); }},
       {"flag of a newer kind", false,
@@ -349,12 +335,12 @@ TEST_F(VerifyTest, FramesThatThisVersionDoesNotUnderstandRefuseAsTheEngineDoes) 
        [](auto&, auto& sections, auto& body) {
          sections[0].kind = SectionKind::Catalog;
          body[0] = 99;
-         sections[0].hash = hash64(std::string_view(body).substr(0, sections[0].length));
+         rehash(sections[0], body);
        }},
       {"catalog that cannot be read", true,
        [](auto&, auto& sections, auto& body) {
          body[2] = 0x7f;  // stores
-         sections[0].hash = hash64(std::string_view(body).substr(0, sections[0].length));
+         rehash(sections[0], body);
        }},
       {"base frame with a flag of a newer kind", true,
        [](auto&, auto& sections, auto&) { sections[0].flags = 0x40; }},
@@ -372,15 +358,14 @@ TEST_F(VerifyTest, FramesThatThisVersionDoesNotUnderstandRefuseAsTheEngineDoes) 
 }
 
 TEST_F(VerifyTest, ALastFrameOfAnotherOrderIsATornTailAsTheEngineSays) {
-  using Change = std::function<void(FrameHeader&, std::vector<SectionEntry>&, std::string&)>;
-  const Change changes[] = {
+  const FrameChange changes[] = {
       [](auto& header, auto&, auto&) { header.sequence += 1; },
       [](auto& header, auto&, auto&) { header.sequence -= 1; },
       [](auto& header, auto&, auto&) { header.previousChecksum += 1; },
       [](auto& header, auto&, auto&) { header.kind = FrameKind::Base; },
   };
   const std::string path = filesOf("segment-").back();
-  for (const Change& change : changes) {
+  for (const FrameChange& change : changes) {
     const auto machine = specimen().clone(1);
     reseal(*machine, path, false, change);
     const VerifyReport report = verify(*machine);
