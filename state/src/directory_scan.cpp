@@ -50,7 +50,8 @@ bool ScannedFile::fill(std::uint64_t offset, std::uint64_t length) {
   buffer_.resize(length);
   start_ = offset;
   const auto got = file_->read(offset, std::as_writable_bytes(std::span(buffer_)));
-  if (!got.ok()) {
+  failed_ = !got.ok();
+  if (failed_) {
     error_ = got.error;
     buffer_.clear();
     return false;
@@ -539,13 +540,22 @@ void DirectoryScan::readActive(std::uint64_t number) {
       continue;
     }
     const std::uint64_t used = file->usedEnd(at);
+    const bool unreadable = file->failed();
     if (used == at) break;
     const std::uint64_t expected = sequence + 1;
     const std::uint64_t proof =
         nextFrame(*file, number, at + 8, file->size(), expected,
                   [&](const FrameHeader& later) { return later.syncedUpTo >= expected; });
     if (proof >= file->size()) {
-      judgeTail(*file, at, expected, used);
+      if (unreadable) {  // not torn: what is there is not known
+        active.lostBytes = used - at;
+        damaged(DamageKind::File, file->path(), at, used - at, expected,
+                fmt::format("{}: cannot be read from offset {} (sequence {}) on{}", file->path(),
+                            at, expected, file->errorText()))
+            .refusesDirectory = true;
+      } else {
+        judgeTail(*file, at, expected, used);
+      }
       break;
     }
     if (report.use != DirectoryUse::Nobody && !lookedAgain) {

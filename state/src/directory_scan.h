@@ -38,6 +38,8 @@ class ScannedFile {
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] int error() const noexcept { return error_; }
+  /// Whether the last read of the file, not of what was kept of it, was one that failed.
+  [[nodiscard]] bool failed() const noexcept { return failed_; }
   /// ": Input/output error", or nothing.
   [[nodiscard]] std::string errorText() const;
 
@@ -52,6 +54,7 @@ class ScannedFile {
   std::string buffer_;
   std::uint64_t start_ = 0;
   int error_ = 0;
+  bool failed_ = false;
 };
 
 /// A file of the catalog's sealed ones, as it was found.

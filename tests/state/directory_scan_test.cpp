@@ -514,6 +514,35 @@ TEST_F(DamagedSegments, WhatOnlyLooksLikeAFrameIsNotTakenForTheNextOne) {
   EXPECT_EQ(plan().lostFrames, 3U);
 }
 
+// They are larger than what is read at a time, so that it may fail in the middle.
+TEST_F(DamagedSegments, AFileThatCannotBeReadFromSomewhereOnIsNamedWithTheReason) {
+  for (const std::string& path : {sealedSegment, activeSegment}) {
+    for (std::uint64_t nth = 1; nth <= 6; ++nth) {
+      SCOPED_TRACE(path + " " + std::to_string(nth));
+      reset();
+      const bool derived = path == sealedSegment && nth % 2 == 0;
+      if (derived) {  // what the segment after begins with
+        flip(*machine_, activeSegment, framesOf(*machine_, activeSegment).front().view.bodyOffset);
+      }
+      machine_->fail({SimCall::Read, nth, EIO, true, path});
+      const VerifyReport report = verify();
+      if (machine_->faultsHit() == 0) continue;
+      EXPECT_FALSE(report.sound()) << "what cannot be read is not known to be torn";
+      if (!derived) {
+        EXPECT_THAT(texts(report), Contains(HasSubstr("Input/output error")));
+      }
+      const RepairPlan planned = plan();
+      if (path == activeSegment) {
+        EXPECT_TRUE(!planned.refusal.empty() || planned.lostBytes > 0);
+      }
+      if (!planned.refusal.empty()) continue;
+      machine_->clearFaults();
+      EXPECT_THROW(repairInto(planned, target, machine_->startProcess()->environment()), Error)
+          << "by then all can be read";
+    }
+  }
+}
+
 // A sharer that recovers holds the lock alone; what it wrote there of itself says that it shares.
 TEST_F(DamagedSegments, WhoSharesAndHoldsTheLockAloneIsOneThatRecovers) {
   const auto holder = machine_->startProcess();

@@ -554,6 +554,13 @@ TEST_F(JsonLinesTest, ErrorsNameTheLineAndNothingIsImported) {
               HasSubstr("line 3"));
 }
 
+TEST_F(JsonLinesTest, ATypeWhoseNameIsTooLongForAnEnvelopeIsRefused) {
+  const std::string line = R"({"key":"k","struct":{"type":")" + std::string(70'000, 't') +
+                           R"(","bytes":{"$binary":"AQ=="}}})";
+  EXPECT_THAT(messageOf<InvalidArgument>([&] { import(line, {.incomplete = true}); }),
+              HasSubstr("\"struct\" must have a \"type\""));
+}
+
 TEST_F(JsonLinesTest, AnExportThatWasCutAnywhereIsRefused) {
   for (int i = 0; i < 20; ++i) from_.set("key" + std::to_string(i), i);
   std::ostringstream out;
