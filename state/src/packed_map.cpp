@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t firstBlockBytes = 4096;
 constexpr std::size_t blockBytesMax = 1U << 20;  // arbitrary: few allocations, little slack
+constexpr std::size_t ahead = 16;  // entries lie anywhere: memory is asked for them in time
 
 }  // namespace
 
@@ -61,7 +62,6 @@ std::uint64_t bytesBehind(std::string_view key, std::size_t common) noexcept {
 }  // namespace
 
 std::vector<const PackedMap::Entry*> PackedMap::ordered() const {
-  constexpr std::size_t ahead = 16;  // entries lie anywhere: memory is asked for them in time
   struct Item {
     std::uint64_t first;
     const Entry* entry;
@@ -180,11 +180,12 @@ void PackedMap::reserve(std::size_t entries) {
 void PackedMap::resize(std::size_t slots) {
   std::vector<std::uint64_t> larger(slots, 0);
   const std::size_t mask = larger.size() - 1;
-  for (const std::uint64_t slot : slots_) {
-    if (slot == 0) continue;
-    std::size_t i = hash64(pointer(slot)->key()) & mask;
+  for (std::size_t from = 0; from < slots_.size(); ++from) {
+    if (from + ahead < slots_.size()) __builtin_prefetch(pointer(slots_[from + ahead]));
+    if (slots_[from] == 0) continue;
+    std::size_t i = hash64(pointer(slots_[from])->key()) & mask;
     while (larger[i] != 0) i = (i + 1) & mask;
-    larger[i] = slot;
+    larger[i] = slots_[from];
   }
   memory_.add((larger.size() - slots_.size()) * sizeof(std::uint64_t));
   slots_ = std::move(larger);

@@ -196,14 +196,12 @@ RepairPlan Repair::makePlan() {
 }
 
 void Repair::copyFile(CopyTarget& target, std::uint64_t number, FileKind kind) {
-  const std::string name = fileName(number, kind);
-  if (target.holds(name)) return;
   const std::string from = scan_.path(number, kind);
   auto file = environment_.files->open(from, OpenMode::Read);
   throwUnlessOk(file, "opening", from);
   const auto size = file.value->size();
   throwUnlessOk(size, "reading the size of", from);
-  target.copy(name, *file.value, from, size.value, {}, [](std::uint64_t) {});
+  target.copy(fileName(number, kind), *file.value, from, size.value, {}, [](std::uint64_t) {});
 }
 
 void Repair::writeSnapshot(CopyTarget& target, std::uint32_t id) {
