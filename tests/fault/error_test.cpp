@@ -180,7 +180,7 @@ TEST(FailedSync, IsToldToEveryWaiterOfItsGroup) {
 }
 
 TEST(FullDisk, RejectsClearlyAndGoesOnByItself) {
-  Violations violations("full disk");
+  Violations violations("row 9, full disk");
   const std::uint64_t levels = scaled<std::uint64_t>(20, 300, 3000);
   for (std::uint64_t level = 0; level < levels && !violations.enough(); ++level) {
     violations.state();

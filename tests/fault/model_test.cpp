@@ -184,7 +184,11 @@ class Model {
       if (const auto log = anyLog(); log && kind < 25) {
         changes.push_back({4, *log, "", value});
       } else if (std::string store = anyStore(); store != "positions") {
-        changes.push_back({kind < 75 ? 0 : kind < 95 ? 1 : kind < 99 ? 2 : 3, std::move(store),
+        changes.push_back({kind < 75   ? 0
+                           : kind < 95 ? 1
+                           : kind < 99 ? 2
+                                       : 3,
+                           std::move(store),
                            kind < 95 ? anyKey() : "key-" + std::to_string(random_.below(6)),
                            value});
       }
@@ -337,8 +341,8 @@ class Model {
   static Effect trimTo(const std::string& name, std::uint64_t start) {
     return [name, start](Content& content) {
       LogContent& log = content.logs[name];
-      const std::uint64_t count = std::min<std::uint64_t>(
-          start > log.start ? start - log.start : 0, log.records.size());
+      const std::uint64_t count =
+          std::min<std::uint64_t>(start > log.start ? start - log.start : 0, log.records.size());
       log.start += count;
       log.records.erase(log.records.begin(),
                         log.records.begin() + static_cast<std::ptrdiff_t>(count));
@@ -369,23 +373,41 @@ class Model {
 
   void clean() {
     doing_ = "clean";
+    cleaning_ = true;
     static_cast<void>(journal().clean());
+    cleaning_ = false;
     const Content before = current_;
     for (const auto& [name, log] : before.logs) {
       const state::LogInfo info = journal().log(*journal().findLog(name));
       if (info.start <= log.start) continue;
-      std::uint64_t kept = 0;
-      for (std::uint64_t i = info.start - log.start; i < log.records.size(); ++i) {
-        kept += log.records[static_cast<std::size_t>(i)].size() + sizeof(std::uint32_t);
-      }
-      const auto allowed = retention_.find(name);
-      const std::int64_t most = allowed == retention_.end() ? -1 : allowed->second;
-      if (most < 0 || kept < static_cast<std::uint64_t>(most)) {
-        wrong(name + ": cleaning kept " + std::to_string(kept) + " bytes of the " +
-              std::to_string(most) + " to keep");
+      if (!mayStartAt(info.start, name, log)) {
+        wrong(name + ": cleaning went to " + std::to_string(info.start) + ", which is too far");
       }
       happened(trimTo(name, info.start), false);
     }
+  }
+
+  /// Whether its retention lets a log begin there.
+  [[nodiscard]] bool mayStartAt(std::uint64_t start, const std::string& name,
+                                const LogContent& log) const {
+    std::uint64_t kept = 0;
+    for (std::uint64_t i = start - log.start; i < log.records.size(); ++i) {
+      kept += log.records[static_cast<std::size_t>(i)].size() + sizeof(std::uint32_t);
+    }
+    const auto allowed = retention_.find(name);
+    const std::int64_t most = allowed == retention_.end() ? -1 : allowed->second;
+    return most >= 0 && kept >= static_cast<std::uint64_t>(most);
+  }
+
+  /// What a cleaning that was cut off may have done to logs, seen by where they start.
+  Effect cleanedTo(const Content& found) {
+    return [this, starts = found.logs](Content& content) {
+      for (const auto& [name, log] : starts) {
+        const auto before = content.logs.find(name);
+        if (before == content.logs.end() || log.start <= before->second.start) continue;
+        if (mayStartAt(log.start, name, before->second)) trimTo(name, log.start)(content);
+      }
+    };
   }
 
   void compareAll() {
@@ -418,14 +440,16 @@ class Model {
       return wrong(std::string(nameOf(damage)) + ": " + error.what());
     }
     if (inFlight_) unsynced_.push_back(inFlight_);  // it may be there, as the last
+    if (cleaning_) unsynced_.push_back(cleanedTo(found));
+    cleaning_ = false;
     std::string reason;
     std::size_t at = 0;
     for (;; ++at) {
       reason = difference(base_, found);
       if (reason.empty() && sameStarts(base_, found)) break;
       if (at == unsynced_.size()) {
-        return wrong(std::string(nameOf(damage)) + ": nothing since the last sync was so: " +
-                     reason);
+        return wrong(std::string(nameOf(damage)) +
+                     ": nothing since the last sync was so: " + reason);
       }
       unsynced_[at](base_);
     }
@@ -455,6 +479,7 @@ class Model {
   Content current_;
   std::map<std::string, std::int64_t> retention_;
   Effect inFlight_;  // of the call that is being made
+  bool cleaning_ = false;
   std::uint64_t number_ = 0;
   std::uint64_t done_ = 0;
   std::string doing_;

@@ -209,7 +209,7 @@ class SharedRun {
 };
 
 TEST(SharedJournal, SurvivesKillsOfAnyMemberAtAnyOperation) {
-  Violations violations("shared");
+  Violations violations("row shared");
   const std::uint64_t runs = scaled<std::uint64_t>(6, 100, 5000);
   int kills = 0;
   std::uint64_t commits = 0;
@@ -220,7 +220,8 @@ TEST(SharedJournal, SurvivesKillsOfAnyMemberAtAnyOperation) {
     kills += run.kills();
     commits += run.commits();
   }
-  std::printf("shared: %d kills, %llu commits\n", kills, static_cast<unsigned long long>(commits));
+  std::printf("row shared: %d kills, %llu commits\n", kills,
+              static_cast<unsigned long long>(commits));
   EXPECT_GT(kills, static_cast<int>(runs));
 }
 
