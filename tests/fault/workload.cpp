@@ -135,12 +135,15 @@ void Workload::noteSynced() {
   const std::uint64_t synced = journal_->synced().value;
   for (std::size_t i = versions_.size(); i-- > acknowledged_;) {
     if (versions_[i].sequence != 0 && versions_[i].sequence <= synced) {
-      // Only a sync of something newer settles what became of failed calls.
-      if (i > acknowledged_) maybe_.clear();
-      acknowledged_ = i;
+      acknowledge(i);
       break;
     }
   }
+}
+
+void Workload::acknowledge(std::size_t version) {
+  acknowledged_ = version;
+  std::erase_if(maybe_, [&](const Maybe& maybe) { return maybe.next <= version; });
 }
 
 void Workload::change(Content next, const std::function<Sequence()>& call, bool synced) {
@@ -153,9 +156,8 @@ void Workload::change(Content next, const std::function<Sequence()>& call, bool 
     versions_.back().sequence = call().value;
     returned_ = versions_.size() - 1;
     if (synced) {
-      acknowledged_ = returned_;
+      acknowledge(returned_);
       ++acknowledgedSteps_;
-      maybe_.clear();
     }
   } catch (const Error& error) {
     // Was it written though the call failed? Only the journal can say, and only a failed sync may
@@ -177,7 +179,7 @@ void Workload::change(Content next, const std::function<Sequence()>& call, bool 
       versions_.push_back(std::move(failed));
       versions_.back().sequence = journal_->written().value;
     } else {
-      maybe_.push_back({std::move(failed.content), rejected});
+      maybe_.push_back({std::move(failed.content), rejected, versions_.size()});
     }
     throw;
   }
@@ -248,8 +250,7 @@ void Workload::act(Act act) {
       break;
     case Act::Flush:
       journal_->flush();
-      if (versions_.size() - 1 > acknowledged_) maybe_.clear();
-      acknowledged_ = versions_.size() - 1;
+      acknowledge(versions_.size() - 1);
       break;
     case Act::Tick:
       machine_.clock().advanceMs(static_cast<std::int64_t>(random_.below(250)));

@@ -88,8 +88,11 @@ class Workload {
   struct Maybe {
     Content content;
     bool rejected = false;  // DiskFull: "nothing was written"
+    std::size_t next = 0;   // the version that was written behind it, or will be
   };
-  std::vector<Maybe> maybe_;  // of failed calls since the last sync
+  /// All up to that version is on disk, and what calls that failed before it became of is settled.
+  void acknowledge(std::size_t version);
+  std::vector<Maybe> maybe_;  // of failed calls, until something newer is synced
   std::uint64_t counter_ = 0;
   std::uint64_t acknowledgedSteps_ = 0;
   std::string lastError_;
