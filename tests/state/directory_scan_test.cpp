@@ -268,7 +268,7 @@ TEST_F(DamagedSegments, AnIndexThatSaysOtherThanItsFramesIsNamed) {
   ASSERT_TRUE(index);
   SegmentIndex changed;
   for (SectionRef ref : index->refs()) {
-    ref.minTimeMs += 1;
+    ref.minTimeMs ^= 1;
     changed.add(ref);
   }
   const std::string other = changed.encodeFooter(header.journalLow, header.number, at);
