@@ -119,10 +119,12 @@ JournalCore::MadeBase JournalCore::writeBase(const StoreState& store, StoreImage
     throwUnlessOk(file, "creating", temporary);
     SnapshotWriter writer(*file.value, temporary, id_, number, store.id().value, covers,
                           environment_.clock->wallMs());
-    const std::uint64_t begun = roundWritten_;
+    std::uint64_t told = 0;
     for (ImageCursor at(std::move(image), {}); at.valid(); at.next()) {
       if (!isGone || !isGone(at.value())) writer.add(at.key(), at.value());
-      cleanerWrote(begun + writer.bytes());
+      if (writer.bytes() == told) continue;
+      cleanerWrote(writer.bytes() - told);
+      told = writer.bytes();
     }
     made.entry.hash = writer.finish().checksum;
     made.entry.bytes = writer.bytes();
@@ -516,6 +518,7 @@ std::uint64_t JournalCore::rewriteThin(const SealedFile& file) {
         readPieces(found, buffer);
         const std::array<std::span<const std::byte>, 1> pieces{asBytes(buffer)};
         throwUnlessOk(out.write(offset, pieces), "writing", temporary);
+        cleanerWrote(bytes);
         range.end = found.pieces.front().base + found.pieces.front().count;
         range.bytes += bytes;
         range.maxTimeMs = std::max(range.maxTimeMs, found.pieces.front().maxTimeMs);
@@ -599,11 +602,11 @@ void JournalCore::runCleaner() {
   }
 }
 
-/// Says how much of the round is done, to writers that wait for it.
+/// Says that a new file has got on, to writers that wait for it.
 void JournalCore::cleanerWrote(std::uint64_t bytes) {
   constexpr std::uint64_t step = 1U << 20;
-  const std::uint64_t before = roundWritten_.exchange(bytes);
-  if (before / step != bytes / step) cleaned_.notify_all();
+  const std::uint64_t before = roundWritten_.fetch_add(bytes);
+  if (before / step != (before + bytes) / step) cleaned_.notify_all();
 }
 
 /// A little at a time, so that nobody waits for the disk because of it, of one store after the

@@ -404,7 +404,7 @@ class JournalCore {
   std::atomic<std::uint64_t> storeBytes_{0};    // of changes written
   std::atomic<std::uint64_t> roundBegan_{0};    // storeBytes_ when the cleaner's last round began
   std::atomic<std::uint64_t> roundWritten_{0};  // bytes of new files, by that round
-  std::atomic<std::uint64_t> unpaidBytes_{0};  // of changes that nobody was slowed for
+  std::atomic<std::uint64_t> unpaidBytes_{0};   // of changes that nobody was slowed for
 
   std::atomic<std::uint64_t> unsyncedBytes_{0};
   std::atomic<std::int64_t> lastFrameUs_{0};

@@ -445,8 +445,7 @@ void JournalCore::recover(std::uint64_t newest) {
     (void)files().remove(temporary);
     auto copy = files().open(temporary, OpenMode::CreateNew);
     throwUnlessOk(copy, "creating", temporary);
-    const std::array<std::span<const std::byte>, 1> pieces{
-        asBytes(content.substr(0, end))};
+    const std::array<std::span<const std::byte>, 1> pieces{asBytes(content.substr(0, end))};
     try {
       throwUnlessOk(copy.value->write(0, pieces), "writing", temporary);
       throwUnlessOk(copy.value->sync(), "syncing", temporary);

@@ -117,7 +117,7 @@ class MemoryFileSystem::OpenFile final : public File {
   IoStatus allocate(std::uint64_t /*size*/) override { return {EOPNOTSUPP}; }
   IoStatus sync() override { return {}; }
   void startWriteback(std::uint64_t /*offset*/, std::uint64_t /*length*/) override {}
-  IoStatus dropCache(std::uint64_t, std::uint64_t) override { return {}; }
+  IoStatus dropCache(std::uint64_t /*offset*/, std::uint64_t /*length*/) override { return {}; }
 
   IoResult<bool> tryLock(LockKind kind) override {
     const std::lock_guard guard(node_->lockMutex);

@@ -31,8 +31,8 @@ namespace {
 
 constexpr std::string_view unfinished = ".tmpf";
 constexpr std::string_view backup = ".bckf";
-constexpr std::size_t depthMax = 64;          // of directories; the library nests 3 deep
-constexpr std::size_t namedMax = 10;          // files in a message; arbitrary
+constexpr std::size_t depthMax = 64;           // of directories; the library nests 3 deep
+constexpr std::size_t namedMax = 10;           // files in a message; arbitrary
 constexpr std::uint64_t recordHeadBytes = 11;  // codec, type, length and checksum, at most
 
 std::string lowerCase(std::string name) {
@@ -64,8 +64,9 @@ class QuixImport {
     throwUnlessOk(info, "looking at", source_);
     if (!info.value.exists || !info.value.directory) {
       throw IoError(info.value.exists ? ENOTDIR : ENOENT,
-                    source_ + ": is no directory; name the one that the legacy LocalFileStorage "
-                              "was given (by default ./state)",
+                    source_ +
+                        ": is no directory; name the one that the legacy LocalFileStorage "
+                        "was given (by default ./state)",
                     source_);
     }
     Names seen;
@@ -298,9 +299,9 @@ class QuixImport {
   [[noreturn]] void throwChanged(const std::string& relative, std::string_view how) const {
     throw SourceChanged(fmt::format(
         "{}: {} while it was imported. Stop the program that writes to {} and import again{}",
-        at(relative), how, source_, importer_.batches() == 0
-            ? "; nothing was imported"
-            : ", with overwrite: a part of it was imported already"));
+        at(relative), how, source_,
+        importer_.batches() == 0 ? "; nothing was imported"
+                                 : ", with overwrite: a part of it was imported already"));
   }
 
   const std::string source_;

@@ -32,6 +32,7 @@ using penstock::testing::messageOf;
 using ::testing::HasSubstr;
 using testsupport::addRecords;
 using testsupport::filesWith;
+using testsupport::firstSegment;
 using testsupport::FoundFrame;
 using testsupport::FrameChange;
 using testsupport::framesOf;
@@ -39,12 +40,11 @@ using testsupport::get;
 using testsupport::kDirectory;
 using testsupport::Process;
 using testsupport::put;
+using testsupport::recordsIn;
 using testsupport::rehash;
 using testsupport::SimCall;
 using testsupport::SimFs;
 using testsupport::smallSegments;
-
-const std::string firstSegment = "/state/segment-0000000001.log";
 
 /// Two processes that share a directory; `behind` has not taken in what `ahead` writes from now on.
 struct Sharers {
@@ -429,11 +429,7 @@ TEST(SegmentIndexTest, ThatCannotBeWrittenIsRebuilt) {
   process.process->kill();
   Process next(machine);
   const auto again = next.open(smallSegments());
-  LogReader reader(again, log, 0);
-  LogChunk chunk;
-  std::uint64_t records = 0;
-  while (reader.next(chunk, ReadLimit::Written)) records += chunk.count;
-  EXPECT_EQ(records, 70U);
+  EXPECT_EQ(recordsIn(again, log), 70U);
 }
 
 TEST(FailedSyncTest, InTheBackgroundIsToldToTheNextWriter) {

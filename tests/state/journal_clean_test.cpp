@@ -32,10 +32,12 @@ using ::testing::IsEmpty;
 using testsupport::addRecords;
 using testsupport::askEngine;
 using testsupport::filesWith;
+using testsupport::firstSegment;
 using testsupport::get;
 using testsupport::kDirectory;
 using testsupport::Process;
 using testsupport::put;
+using testsupport::recordsIn;
 using testsupport::SimCall;
 using testsupport::SimFs;
 using testsupport::smallSegments;
@@ -154,14 +156,6 @@ LogId fillThin(Journal& journal) {
   return kept;
 }
 
-std::uint64_t recordsOf(const std::shared_ptr<Journal>& journal, LogId log) {
-  LogReader reader(journal, log, journal->log(log).start);
-  LogChunk chunk;
-  std::uint64_t records = 0;
-  while (reader.next(chunk, ReadLimit::Written)) records += chunk.count;
-  return records;
-}
-
 TEST(Cleaning, ThatCannotListItsArchiveRemovesItAndThatMayHaveDoesNot) {
   for (const bool known : {true, false}) {
     SimFs machine(1);
@@ -174,7 +168,7 @@ TEST(Cleaning, ThatCannotListItsArchiveRemovesItAndThatMayHaveDoesNot) {
     });
     if (known) {
       EXPECT_THROW((void)journal->clean(), DiskFull);
-      EXPECT_EQ(recordsOf(journal, kept), 40U);
+      EXPECT_EQ(recordsIn(journal, kept), 40U);
       EXPECT_GT(journal->clean(), 0U);
     } else {
       EXPECT_THROW((void)journal->clean(), JournalFailed);
@@ -184,7 +178,7 @@ TEST(Cleaning, ThatCannotListItsArchiveRemovesItAndThatMayHaveDoesNot) {
     Process next(machine);
     if (known) continue;
     const auto again = next.open(smallSegments());
-    EXPECT_EQ(recordsOf(again, kept), 40U);
+    EXPECT_EQ(recordsIn(again, kept), 40U);
   }
 }
 
@@ -237,7 +231,6 @@ struct Background {
 
 TEST(BackgroundCleaning, OfADamagedFileIsCountedAndWritersGoOn) {
   SimFs machine(1);
-  const std::string segment = "/state/segment-0000000001.log";
   {
     Process process(machine);
     const auto journal = process.open(smallSegments());
@@ -245,7 +238,8 @@ TEST(BackgroundCleaning, OfADamagedFileIsCountedAndWritersGoOn) {
     addRecords(*journal, journal->declareLog("l"), 300);
     process.process->kill();
   }
-  testsupport::flip(machine, segment, testsupport::placeOf(machine, segment, "to be damaged"));
+  testsupport::flip(machine, firstSegment,
+                    testsupport::placeOf(machine, firstSegment, "to be damaged"));
   Background background(machine);
   const LogId log = background.journal->findLog("l").value();
   background.journal->trimLog(log, 290);
@@ -254,7 +248,8 @@ TEST(BackgroundCleaning, OfADamagedFileIsCountedAndWritersGoOn) {
     return background.journal->metrics().cleanFailures > 0;
   }));
   put(*background.journal, background.journal->declareStore("fine"), "k", "v");
-  EXPECT_TRUE(background.process.process->info(segment).value.exists) << "what may be wanted stays";
+  EXPECT_TRUE(background.process.process->info(firstSegment).value.exists)
+      << "what may be wanted stays";
 }
 
 TEST(BackgroundCleaning, OfAStoreThatCannotBeSnapshottedLeavesTheOthersTheirs) {

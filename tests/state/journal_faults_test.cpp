@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/frames.h"
 #include "support/hooked_files.h"
 #include "support/message_of.h"
 #include "support/sim_fs.h"
@@ -32,11 +33,15 @@ namespace {
 using ::testing::HasSubstr;
 using testsupport::addRecords;
 using testsupport::filesWith;
+using testsupport::firstSegment;
+using testsupport::flip;
 using testsupport::get;
 using testsupport::HookedFiles;
 using testsupport::kDirectory;
+using testsupport::placeOf;
 using testsupport::Process;
 using testsupport::put;
+using testsupport::recordsIn;
 using testsupport::SimCall;
 using testsupport::SimFs;
 using testsupport::smallSegments;
@@ -49,13 +54,7 @@ std::uint64_t usedBytes(SimFs& machine) {
 
 /// Changes a byte of the value of the first segment that is made of `letter`.
 void damageValue(SimFs& machine, char letter) {
-  const std::string segment = "/state/segment-0000000001.log";
-  auto image = machine.image(segment);
-  const std::vector<std::byte> run(100, static_cast<std::byte>(letter));
-  const auto at = std::search(image.begin(), image.end(), run.begin(), run.end());
-  ASSERT_NE(at, image.end());
-  *at = std::byte{0};
-  machine.setImage(segment, image);
+  flip(machine, firstSegment, placeOf(machine, firstSegment, std::string(100, letter)));
 }
 
 // The idle member has not taken in what was written since; by now it lies in files that are gone.
@@ -468,13 +467,12 @@ TEST(FullDiskTest, OpeningAgainAndAgainKeepsOneTornTail) {
     journal->flush();
     process.process->kill();
   }
-  const std::string segment = "/state/segment-0000000001.log";
-  auto image = machine.image(segment);
+  auto image = machine.image(firstSegment);
   std::size_t end = image.size();
   while (end > 0 && image[end - 1] == std::byte{0}) --end;
   image.resize(std::max(image.size(), end + 200'000));
   std::fill_n(image.begin() + static_cast<std::ptrdiff_t>(end), 200'000, std::byte{7});
-  machine.setImage(segment, image);
+  machine.setImage(firstSegment, image);
   machine.setCapacity(usedBytes(machine) + (2 << 20));  // the tail fits, the copy of R2 does not
   for (int i = 0; i < 5; ++i) {
     Process process(machine);
@@ -731,11 +729,7 @@ TEST(CleaningTest, AnArchiveHoldsWhatIsStillWanted) {
   }
   Process process(machine);
   auto journal = process.open(smallSegments());
-  LogReader reader(journal, kept, 0);
-  LogChunk chunk;
-  std::uint64_t records = 0;
-  while (reader.next(chunk, ReadLimit::Synced)) records += chunk.count;
-  EXPECT_EQ(records, 500U);
+  EXPECT_EQ(recordsIn(journal, kept, ReadLimit::Synced), 500U);
 }
 
 TEST(EpochTest, AnOrderlyRestartBeginsOneWithItsFirstCommit) {

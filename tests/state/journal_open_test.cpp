@@ -39,6 +39,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using testsupport::addRecords;
 using testsupport::filesWith;
+using testsupport::firstSegment;
 using testsupport::framesOf;
 using testsupport::get;
 using testsupport::HookedFiles;
@@ -50,7 +51,6 @@ using testsupport::SimCall;
 using testsupport::SimFs;
 using testsupport::smallSegments;
 
-const std::string firstSegment = "/state/segment-0000000001.log";
 const std::string secondSegment = "/state/segment-0000000002.log";
 
 std::string hostName() {

@@ -32,6 +32,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testsupport::activeSegment;
 using testsupport::addRecords;
+using testsupport::firstSegment;
 using testsupport::FoundFrame;
 using testsupport::FrameChange;
 using testsupport::framesOf;
@@ -260,8 +261,7 @@ TEST(StoreTest, WhoseChangesCannotBeReadIsNamedWhenItIsOpened) {
     put(*journal, journal->declareStore("bad"), "k", "v");
     process.process->kill();
   }
-  const std::string segment = "/state/segment-0000000001.log";
-  testsupport::reseal(machine, segment, framesOf(machine, segment).back(),
+  testsupport::reseal(machine, firstSegment, framesOf(machine, firstSegment).back(),
                       [](auto&, auto& sections, auto& body) {
                         body[0] = 99;
                         rehash(sections[0], body);
@@ -269,7 +269,7 @@ TEST(StoreTest, WhoseChangesCannotBeReadIsNamedWhenItIsOpened) {
   Process process(machine);
   const auto journal = process.open(smallSegments());
   EXPECT_THAT(messageOf<Corruption>([&] { (void)journal->store(*journal->findStore("bad")); }),
-              AllOf(HasSubstr("store 'bad' cannot be opened"), HasSubstr(segment),
+              AllOf(HasSubstr("store 'bad' cannot be opened"), HasSubstr(firstSegment),
                     HasSubstr("is not a list of changes")));
 }
 

@@ -21,10 +21,10 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testsupport::askEngine;
 using testsupport::SimFs;
-using testsupport::specimenDirectory;
-using testsupport::Verdict;
 using testsupport::specimen;
+using testsupport::specimenDirectory;
 using testsupport::specimenFiles;
+using testsupport::Verdict;
 
 using Bytes = std::vector<std::byte>;
 const std::string target = "/repaired";
@@ -250,9 +250,9 @@ TEST_F(RepairTest, ADamagedBaseFrameWithoutTheSegmentBeforeIsRefused) {
   const RepairPlan planned = plan();
   EXPECT_THAT(planned.refusal, HasSubstr("restore"));
   const auto process = machine_->startProcess();
-  EXPECT_THAT(messageOf<ConfigurationError>(
-                  [&] { repairInto(planned, target, process->environment()); }),
-              HasSubstr("restore"));
+  EXPECT_THAT(
+      messageOf<ConfigurationError>([&] { repairInto(planned, target, process->environment()); }),
+      HasSubstr("restore"));
 }
 
 TEST_F(RepairTest, PositionsThatAreNotTrueAnyMoreAreRefused) {

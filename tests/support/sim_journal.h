@@ -13,6 +13,7 @@ namespace penstock::testsupport {
 
 /// Where the journals of simulated machines lie.
 inline const char* const kDirectory = "/state";
+inline const std::string firstSegment = "/state/segment-0000000001.log";
 
 inline state::JournalOptions smallSegments(state::Sharing sharing = state::Sharing::Exclusive) {
   state::JournalOptions options;
@@ -43,6 +44,15 @@ inline void addRecords(state::Journal& journal, state::LogId log, int records) {
     commit.recordAdded(log, i);
     (void)journal.commit(commit, state::Durability::Buffered);
   }
+}
+
+inline std::uint64_t recordsIn(const std::shared_ptr<state::Journal>& journal, state::LogId log,
+                               state::ReadLimit limit = state::ReadLimit::Written) {
+  state::LogReader reader(journal, log, journal->log(log).start);
+  state::LogChunk chunk;
+  std::uint64_t records = 0;
+  while (reader.next(chunk, limit)) records += chunk.count;
+  return records;
 }
 
 inline std::size_t filesWith(SimFs& machine, const std::string& part) {
