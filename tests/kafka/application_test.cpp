@@ -18,7 +18,6 @@
 #include <stdexcept>
 #include <thread>
 
-#include "streams/runtime/task_position_codec.h"
 #include "tests/kafka/kafka_test.h"
 #include "tests/support/log_lines.h"
 #include "tests/support/temporary_directory.h"
@@ -40,7 +39,6 @@ class ApplicationOnKafka : public KafkaTest {
     options.id = id;
     options.broker = broker().address();
     options.stateDirectory = directory;
-    options.guarantee = Guarantee::AtLeastOnce;
     options.commitInterval = 20ms;
     options.handleSignals = false;
     return options;
@@ -99,53 +97,46 @@ class ApplicationOnKafka : public KafkaTest {
     return state::Journal::open(state.path() + "/" + id, options);
   }
 
-  /// Counts two partitions, takes away a part of the state, and expects that the next run says so
-  /// in `message` and writes nothing, though there are records for it.
-  void expectRefused(
-      const std::function<void(state::Journal& journal, const std::string& topic)>& takeAway,
-      const std::string& message) {
+  /// Counts two partitions, takes a part of what belongs to the second away, and counts on.
+  /// What the second run threw; null when it went on.
+  std::exception_ptr countOnWithout(const std::function<void(const std::string& topic)>& takeAway) {
     const std::string topic = makeTopic(2);
-    const std::string out = makeTopic(1);
-    const auto run = [&] {
-      Application application(untilEnd());
-      application.stream<std::string_view, None>(topic)
-          .groupByKey()
-          .count({.name = "counts"})
-          .toStream()
-          .to(out);
-      application.run();
-    };
     produceKeys(topic, {"a", "a"}, 0);
     produceKeys(topic, {"b"}, 1);
-    run();
-    const Offset written = transport->describeTopic(out)->partitions[0].end;
-    EXPECT_GE(written, Offset{2});
-    takeAway(*openState(), topic);
+    runCount(untilEnd(), topic);
+    takeAway(topic);
     produceKeys(topic, {"a"}, 0);
     produceKeys(topic, {"b"}, 1);
+    std::exception_ptr thrown;
     for (int round = 0; round < 2; ++round) {  // the first refusal takes nothing away either
       try {
-        run();
-        ADD_FAILURE() << "went on without a part of its state";
-      } catch (const Error& error) {
-        EXPECT_EQ(error.code(), ErrorCode::RestoreState) << error.what();
-        EXPECT_THAT(error.what(), HasSubstr("task 0_1 of application " + id));
-        EXPECT_THAT(error.what(), HasSubstr(state.path() + "/" + id));
-        EXPECT_THAT(error.what(), HasSubstr(message));
-        EXPECT_THAT(error.what(), HasSubstr("restore the state directory"));
+        runCount(untilEnd(), topic);
+      } catch (...) {
+        thrown = std::current_exception();
       }
-      EXPECT_EQ(transport->describeTopic(out)->partitions[0].end, written);
-      EXPECT_EQ(committed({topic, {0}}), Offset{2});
-      EXPECT_EQ(committed({topic, {1}}), Offset{1});
-      EXPECT_EQ(stored("counts", 0), (Counts{{"a", 2}}));
+    }
+    return thrown;
+  }
+  void expectRefused(const std::exception_ptr& thrown, const std::string& message) const {
+    ASSERT_TRUE(thrown) << "went on without a part of its state";
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::RestoreState) << error.what();
+      EXPECT_THAT(error.what(), HasSubstr(message));
     }
   }
-  static void erasePosition(state::Journal& journal, const std::string& task) {
-    const state::StoreId group = *journal.findStore("group");
-    ASSERT_TRUE(journal.store(group)->contains("task/" + task));
+  void erasePosition(const std::string& task) const {
+    const auto journal = openState();
+    const state::StoreId group = *journal->findStore("group");
+    ASSERT_TRUE(journal->store(group)->contains("task/" + task));
     state::Commit commit;
     commit.erase(group, "task/" + task);
-    journal.commit(commit);
+    journal->commit(commit);
+  }
+  void removeStore(const std::string& name) const {
+    const auto journal = openState();
+    journal->removeStore(*journal->findStore(name));
   }
 
   Offset committed(const TopicPartition& partition) {
@@ -184,6 +175,7 @@ TEST_F(ApplicationOnKafka, ASignalCommitsWhatWasProcessed) {
   const std::string out = makeTopic(1);
   ApplicationOptions options = optionsFor(state.path());
   options.handleSignals = true;
+  options.guarantee = Guarantee::AtLeastOnce;
   options.commitInterval = std::chrono::hours(1);  // only the end commits
   int round = 0;
   for (const int signal : {SIGTERM, SIGINT}) {
@@ -349,43 +341,104 @@ TEST_F(ApplicationOnKafka, ATopicMadeAnewIsNotReadOnFromTheSameNumber) {
   EXPECT_EQ(stored("counts"), (Counts{{"a", 2}}));
 }
 
-TEST_F(ApplicationOnKafka, ATaskThatLostItsPositionsAndItsStoreIsRefused) {
-  expectRefused(
-      [](state::Journal& journal, const std::string& topic) {
-        erasePosition(journal, topic + "/1");
-        journal.removeStore(*journal.findStore("counts/1"));
-      },
-      "the group stands at offset 1 of topic");
+TEST_F(ApplicationOnKafka, ATaskThatLostItsPositionsAndItsStoreGetsThemBack) {
+  const auto thrown = countOnWithout([&](const std::string& topic) {
+    erasePosition(topic + "/1");
+    removeStore("counts/1");
+  });
+  EXPECT_FALSE(thrown);
+  EXPECT_EQ(stored("counts", 0), (Counts{{"a", 3}}));
+  EXPECT_EQ(stored("counts", 1), (Counts{{"b", 2}}));
 }
 
-TEST_F(ApplicationOnKafka, ATaskThatLostItsStoreIsRefused) {
-  expectRefused([](state::Journal& journal,
-                   const std::string&) { journal.removeStore(*journal.findStore("counts/1")); },
-                "has positions, but its store counts/1 is not there");
+TEST_F(ApplicationOnKafka, ATaskThatLostItsStoreGetsItBack) {
+  EXPECT_FALSE(countOnWithout([&](const std::string&) { removeStore("counts/1"); }));
+  EXPECT_EQ(stored("counts", 1), (Counts{{"b", 2}}));
 }
 
 TEST_F(ApplicationOnKafka, ATaskThatLostItsPositionsIsRefused) {
-  expectRefused([](state::Journal& journal,
-                   const std::string& topic) { erasePosition(journal, topic + "/1"); },
-                "has no positions, but its store counts/1 holds 1 keys");
+  expectRefused(
+      countOnWithout([&](const std::string& topic) { erasePosition(topic + "/1"); }),
+      "has no positions, but its store counts/1 holds 1 keys: restore the state directory");
+  EXPECT_EQ(stored("counts", 1), (Counts{{"b", 1}}));
+}
+
+TEST_F(ApplicationOnKafka, APositionThatAToolHasSetIsRefused) {
+  expectRefused(countOnWithout([&](const std::string& topic) {
+                  // As long as the group keeps the member's place, only that one may commit.
+                  ASSERT_TRUE(eventually([&] {
+                    try {
+                      const auto tool = transport->consumer({.group = id});
+                      tool->commit({{{topic, {1}}, Offset{0}}});
+                      return true;
+                    } catch (const state::Fenced&) {
+                      return false;
+                    }
+                  }));
+                }),
+                "was it set by a tool?");
+  EXPECT_EQ(stored("counts", 1), (Counts{{"b", 1}}));
+}
+
+TEST_F(ApplicationOnKafka, AChangelogThatLostRecordsIsRefused) {
+  const std::string changelog = id + "-counts-changelog";
+  expectRefused(
+      countOnWithout([&](const std::string&) { ASSERT_TRUE(transport->deleteTopic(changelog)); }),
+      "a changelog does not hold what a commit has left in it");
+  EXPECT_EQ(stored("counts", 1), (Counts{{"b", 1}}));
+}
+
+TEST_F(ApplicationOnKafka, ChangesWithoutAPositionAreRefused) {
+  const std::string topic = makeTopic(1);
+  produceKeys(topic, {"a"});
+  runCount(untilEnd(), topic);
+  std::filesystem::remove_all(state.path() + "/" + id);
+  ASSERT_TRUE(transport->deleteTopic(topic));  // and the group's position with it
+  ASSERT_TRUE(transport->createTopic(topic, {.partitions = 1}));
+  produceKeys(topic, {"b"});
+  std::exception_ptr thrown;
+  try {
+    runCount(untilEnd(), topic);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  expectRefused(thrown,
+                "counts-changelog holds changes of its state, but the group has no position");
 }
 
 TEST_F(ApplicationOnKafka, AStartThatDiedBeforeItsFirstRecordBeginsAgain) {
   const std::string topic = makeTopic(1);
-  produceKeys(topic, {"a", "b"});
   {
-    std::filesystem::create_directory(state.path() + "/" + id);
-    const auto journal = openState();
-    streams::StoredPosition position;
-    position.inputs.emplace_back().journal = topic;
-    std::string bytes;
-    streams::encodePosition(position, bytes);
-    state::Commit commit;
-    commit.put(journal->declareStore("group"), "task/" + topic + "/0", bytes);
-    static_cast<void>(journal->commit(commit));
+    Application application(optionsFor(state.path()));
+    count(application, topic, "counts");
+    std::thread runs([&] { application.run(); });
+    EXPECT_TRUE(eventually([&] { return committed({topic, {0}}) == Offset{0}; }));
+    application.stop();
+    runs.join();
   }
-  runCount(untilEnd(), topic);  // before the group had it
+  std::filesystem::remove_all(state.path() + "/" + id);
+  produceKeys(topic, {"a", "b"});
+  runCount(untilEnd(), topic);
   EXPECT_EQ(stored("counts"), (Counts{{"a", 1}, {"b", 1}}));
+}
+
+TEST_F(ApplicationOnKafka, ChangelogsOfAnotherShapeAreRefusedByName) {
+  const std::string topic = makeTopic(2);
+  const std::string changelog = id + "-counts-changelog";
+  const auto refused = [&](const std::string& message) {
+    try {
+      runCount(untilEnd(), topic);
+      ADD_FAILURE() << "it ran";
+    } catch (const ConfigurationError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(changelog));
+      EXPECT_THAT(error.what(), HasSubstr(message));
+    }
+  };
+  ASSERT_TRUE(transport->createTopic(changelog, {.partitions = 3}));
+  refused("has 3 partitions, what is read has 2");
+  ASSERT_TRUE(transport->deleteTopic(changelog));
+  ASSERT_TRUE(transport->createTopic(changelog, {.partitions = 2}));
+  refused("cleanup.policy delete: it would forget state");
 }
 
 TEST_F(ApplicationOnKafka, PositionsBehindControlRecordsAreNotTakenBack) {

@@ -185,6 +185,7 @@ void KafkaConsumer::onRebalance(rd_kafka_resp_err_t event,
     forget();
     for (int i = 0; i < partitions.cnt; ++i) granted_.insert(partitionOf(partitions.elems[i]));
     announced_ = granted_;
+    membership_.reset(rd_kafka_consumer_group_metadata(client_->get()));
     if (announced_.empty()) rd_kafka_assign(client_->get(), nullptr);
   } else {
     onRevoke();
@@ -664,7 +665,15 @@ std::map<TopicPartition, Offset> KafkaConsumer::committed(
   if (options_.group.empty()) {
     throw ConfigurationError("asking for committed positions without a group");
   }
-  return client_->committed(partitions, timeout);
+  std::map<TopicPartition, Offset> result;
+  const auto stored = client_->committed(partitions, timeout);
+  for (const auto& [partition, at] : stored) result[partition] = at.offset;
+  return result;
+}
+
+std::map<TopicPartition, Committed> KafkaConsumer::committedByGroup(
+    const std::vector<TopicPartition>& partitions) {
+  return open().committed(partitions, settings_.timeout);
 }
 
 rd_kafka_resp_err_t KafkaConsumer::disconnect() {

@@ -66,6 +66,15 @@ class KafkaConsumer final : public topics::ConsumerBackend {
 
   /// Reads these too, until the next rebalance. Only from inside RebalanceListener::assigned.
   void alsoRead(const std::vector<TopicPartition>& partitions);
+  /// `committed`, with what was said along.
+  std::map<TopicPartition, Committed> committedByGroup(
+      const std::vector<TopicPartition>& partitions);
+  /// This member and its generation when it was given its partitions: by it the coordinator knows
+  /// a commit of one that is no member any more. Asked for later, it might be nobody's, which a
+  /// coordinator lets pass. REQUIRES: the group has given partitions.
+  [[nodiscard]] const rd_kafka_consumer_group_metadata_t& membership() const {
+    return *membership_;
+  }
   /// `position` of many in one round.
   std::map<TopicPartition, Offset> positions(const std::vector<TopicPartition>& partitions);
   /// Whether the last thing heard of the partition was that its end was reached.
@@ -140,11 +149,12 @@ class KafkaConsumer final : public topics::ConsumerBackend {
   bool subscribed_ = false;
 
   std::set<TopicPartition> granted_;    // what the group gave
+  GroupMetadata membership_;            // with it
   std::set<TopicPartition> announced_;  // and is not read yet, with what is read beside it
   bool listenerTold_ = false;
   std::map<TopicPartition, Offset> seeks_;      // of announced partitions
   std::map<TopicPartition, Offset> positions_;  // of partitions being read
-  std::map<TopicPartition, Mark> marks_;  // the last record given out, where there is one
+  std::map<TopicPartition, Mark> marks_;        // the last record given out, where there is one
   std::set<TopicPartition> paused_;
   std::set<TopicPartition> atEnd_;
 

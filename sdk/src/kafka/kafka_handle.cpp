@@ -34,14 +34,6 @@ void onLog(const rd_kafka_t* client, int level, const char* facility, const char
       {{"client", client != nullptr ? rd_kafka_name(client) : ""}, {"facility", facility}});
 }
 
-/// The same news comes through the log; what matters comes back from the call it concerns.
-void onError(rd_kafka_t* client, int error, const char* reason, void*) {
-  const auto code = static_cast<rd_kafka_resp_err_t>(error);
-  const bool fatal = code == RD_KAFKA_RESP_ERR__FATAL;
-  log(fatal ? LogLevel::Error : LogLevel::Debug, "kafka", reason,
-      {{"client", rd_kafka_name(client)}, {"error", rd_kafka_err2name(code)}});
-}
-
 void logVersionOnce() {
   static std::once_flag once;
   std::call_once(once, [] {
@@ -101,6 +93,10 @@ ErrorCode codeOf(rd_kafka_resp_err_t error) {
     case RD_KAFKA_RESP_ERR__STATE:
     case RD_KAFKA_RESP_ERR__DESTROY:
     case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
+    case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
+    case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID:
+    case RD_KAFKA_RESP_ERR_INVALID_TXN_STATE:
     case RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER:
       return ErrorCode::RestartTask;
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
@@ -120,6 +116,8 @@ ErrorCode codeOf(rd_kafka_resp_err_t error) {
     case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT:
     case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
     case RD_KAFKA_RESP_ERR_INVALID_CONFIG:
     case RD_KAFKA_RESP_ERR_INVALID_PARTITIONS:
@@ -221,6 +219,15 @@ int milliCount(milliseconds timeout) {
 
 Client::Client(rd_kafka_type_t type, const ClientSettings& settings, Rebalance rebalance)
     : rebalance_(std::move(rebalance)), servers_(settings.servers) {
+  connect(type, settings);
+}
+
+Client::Client(const ClientSettings& settings, Delivered delivered)
+    : delivered_(std::move(delivered)), servers_(settings.servers) {
+  connect(RD_KAFKA_PRODUCER, settings);
+}
+
+void Client::connect(rd_kafka_type_t type, const ClientSettings& settings) {
   if (const auto group = settings.values.find("group.id"); group != settings.values.end()) {
     group_ = group->second;
   }
@@ -233,7 +240,9 @@ Client::Client(rd_kafka_type_t type, const ClientSettings& settings, Rebalance r
   rd_kafka_conf_set_log_cb(conf.get(), onLog);
   // Nobody polls a client that only asks questions: its events would pile up.
   if (type == RD_KAFKA_PRODUCER || rebalance_) rd_kafka_conf_set_error_cb(conf.get(), onError);
-  if (type == RD_KAFKA_PRODUCER) {
+  if (delivered_) {
+    rd_kafka_conf_set_dr_msg_cb(conf.get(), onDelivery);
+  } else if (type == RD_KAFKA_PRODUCER) {
     rd_kafka_conf_set_events(conf.get(), RD_KAFKA_EVENT_DR);
   } else if (rebalance_) {
     rd_kafka_conf_set_rebalance_cb(conf.get(), onRebalance);
@@ -261,6 +270,19 @@ Client::~Client() {
 void Client::onRebalance(rd_kafka_t*, rd_kafka_resp_err_t event,
                          rd_kafka_topic_partition_list_t* partitions, void* self) {
   static_cast<Client*>(self)->rebalance_(event, partitions);
+}
+
+void Client::onDelivery(rd_kafka_t*, const rd_kafka_message_t* message, void* self) {
+  static_cast<Client*>(self)->delivered_(*message);
+}
+
+/// The same news comes through the log; what matters comes back from the call it concerns.
+void Client::onError(rd_kafka_t* client, int error, const char* reason, void* self) {
+  const auto code = static_cast<rd_kafka_resp_err_t>(error);
+  const bool fatal = code == RD_KAFKA_RESP_ERR__FATAL;
+  if (unreachable(code)) ++static_cast<Client*>(self)->brokersLost_;
+  log(fatal ? LogLevel::Error : LogLevel::Debug, "kafka", reason,
+      {{"client", rd_kafka_name(client)}, {"error", rd_kafka_err2name(code)}});
 }
 
 rd_kafka_resp_err_t Client::causeOf(rd_kafka_resp_err_t error) const {
@@ -339,9 +361,9 @@ std::map<TopicPartition, Offset> Client::offsetsFor(
   return result;
 }
 
-std::map<TopicPartition, Offset> Client::committed(const std::vector<TopicPartition>& partitions,
-                                                   milliseconds timeout) {
-  std::map<TopicPartition, Offset> result;
+std::map<TopicPartition, Committed> Client::committed(const std::vector<TopicPartition>& partitions,
+                                                      milliseconds timeout) {
+  std::map<TopicPartition, Committed> result;
   if (partitions.empty()) return result;
   const std::string doing = "asking for committed positions of group '" + group_ + "'";
   const PartitionList list = partitionList(partitions);
@@ -351,8 +373,10 @@ std::map<TopicPartition, Offset> Client::committed(const std::vector<TopicPartit
   });
   check(failure, doing);
   for (int i = 0; i < list->cnt; ++i) {
-    const TopicPartition partition = partitionOf(list->elems[i]);
-    if (list->elems[i].offset >= 0) result[partition] = Offset{list->elems[i].offset};
+    const rd_kafka_topic_partition_t& entry = list->elems[i];
+    if (entry.offset < 0) continue;
+    result[partitionOf(entry)] = {Offset{entry.offset},
+                                  {static_cast<const char*>(entry.metadata), entry.metadata_size}};
   }
   return result;
 }

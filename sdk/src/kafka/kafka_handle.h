@@ -4,7 +4,9 @@
 #include <librdkafka/rdkafka.h>
 #include <penstock/record.h>
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <map>
@@ -38,6 +40,15 @@ using Headers = Owned<rd_kafka_headers_t, rd_kafka_headers_destroy>;
 using RdError = Owned<rd_kafka_error_t, rd_kafka_error_destroy>;
 using Metadata = Owned<const rd_kafka_metadata_t, rd_kafka_metadata_destroy>;
 using PartitionList = Owned<rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_list_destroy>;
+using GroupMetadata =
+    Owned<rd_kafka_consumer_group_metadata_t, rd_kafka_consumer_group_metadata_destroy>;
+
+/// A position that a group has committed. `metadata`: text of whoever did, 4096 B at most.
+struct Committed {
+  Offset offset;
+  std::string metadata;
+  bool operator==(const Committed&) const = default;
+};
 
 /// Offsets are left as librdkafka's "invalid".
 PartitionList partitionList(const std::vector<TopicPartition>& partitions);
@@ -67,9 +78,12 @@ int milliCount(milliseconds timeout);
 class Client {
  public:
   using Rebalance = std::function<void(rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t*)>;
+  using Delivered = std::function<void(const rd_kafka_message_t&)>;
 
   /// `rebalance`: for consumers of groups; called on the thread that polls.
   Client(rd_kafka_type_t type, const ClientSettings& settings, Rebalance rebalance = {});
+  /// A producer whose delivery reports come on the thread that polls; without, they are events.
+  Client(const ClientSettings& settings, Delivered delivered);
   /// Asks for what a group has committed, and is no member of it.
   static Client ofGroup(const TransportSettings& settings, const std::string& group);
   ~Client();
@@ -84,6 +98,9 @@ class Client {
     return causeOf(RD_KAFKA_RESP_ERR__FATAL) != RD_KAFKA_RESP_ERR__FATAL;
   }
 
+  /// How often a broker was lost so far, as told to the thread that polls.
+  [[nodiscard]] std::uint64_t brokersLost() const noexcept { return brokersLost_; }
+
   /// Partition count of a topic, or -1 when there is none. Never creates it.
   std::int32_t partitionsOf(const std::string& topic, milliseconds timeout);
 
@@ -97,14 +114,20 @@ class Client {
   std::map<TopicPartition, Offset> offsetsFor(const std::map<TopicPartition, std::int64_t>& wanted,
                                               milliseconds timeout);
 
-  /// What the client's group has committed; partitions without are left out.
-  std::map<TopicPartition, Offset> committed(const std::vector<TopicPartition>& partitions,
-                                             milliseconds timeout);
+  /// What the client's group has committed; partitions without are left out. Waits for
+  /// transactions under way that commit some.
+  std::map<TopicPartition, Committed> committed(const std::vector<TopicPartition>& partitions,
+                                                milliseconds timeout);
 
  private:
+  void connect(rd_kafka_type_t type, const ClientSettings& settings);
   static void onRebalance(rd_kafka_t*, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t*,
                           void* self);
+  static void onDelivery(rd_kafka_t*, const rd_kafka_message_t* message, void* self);
+  static void onError(rd_kafka_t* client, int error, const char* reason, void* self);
   Rebalance rebalance_;
+  Delivered delivered_;
+  std::atomic<std::uint64_t> brokersLost_{0};
   std::string servers_;
   std::string group_;
   rd_kafka_t* client_ = nullptr;

@@ -5,13 +5,13 @@
 
 #include <atomic>
 #include <exception>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 
 #include "kafka/kafka_handle.h"
+#include "kafka/producer_topics.h"
 #include "topics/transport.h"
 
 namespace penstock::kafka {
@@ -33,13 +33,6 @@ class KafkaProducer final : public topics::ProducerBackend {
   void abandon();
 
  private:
-  struct Topic {
-    std::string name;
-    TopicHandle handle;
-    std::int32_t partitions;
-  };
-
-  const Topic& topicOf(std::string_view name, std::int32_t partition);
   void serveReports();
   void report(const rd_kafka_message_t& message);
   void shutDown();
@@ -47,13 +40,11 @@ class KafkaProducer final : public topics::ProducerBackend {
   const TransportSettings settings_;
   const ProducerOptions options_;
   std::unique_ptr<Client> client_;
+  ProducerTopics topics_;
   Queue reports_;
 
-  std::atomic<const Topic*> last_{nullptr};  // most producers write one topic
   std::mutex mutex_;
-  // Guarded by mutex_. Never shrinks, and superseded topics stay: `last_` points into it.
-  std::multimap<std::string, std::unique_ptr<Topic>, std::less<>> topics_;
-  std::exception_ptr firstFailure_;  // since the last flush
+  std::exception_ptr firstFailure_;  // guarded by mutex_; since the last flush
 
   std::atomic<bool> closed_{false};
   std::atomic<bool> stopping_{false};

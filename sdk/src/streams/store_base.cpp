@@ -30,9 +30,11 @@ void StoreBase::scan(const std::function<bool(std::string_view, std::string_view
   durable_->scan({}, {}, visit);
 }
 
-void StoreBase::put(std::string_view key, std::string_view value) { durable_->put(key, value); }
+void StoreBase::put(std::string_view key, std::string_view value, EventTime time) {
+  durable_->put(key, value, time);
+}
 
-void StoreBase::erase(std::string_view key) { durable_->erase(key); }
+void StoreBase::erase(std::string_view key, EventTime time) { durable_->erase(key, time); }
 
 void throwUndecodable(const std::string& store, std::string_view key, const std::string& reason) {
   throw Error(ErrorCode::RestoreState,

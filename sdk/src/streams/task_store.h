@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/record.h>
+
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -22,8 +24,9 @@ class TaskStore {
       std::string_view from, std::string_view to,
       const std::function<bool(std::string_view key, std::string_view value)>& visit) const = 0;
   [[nodiscard]] virtual std::uint64_t size() const = 0;
-  virtual void put(std::string_view key, std::string_view value) = 0;
-  virtual void erase(std::string_view key) = 0;
+  /// `time`: of the latest record that changed it; for who keeps a changelog.
+  virtual void put(std::string_view key, std::string_view value, EventTime time) = 0;
+  virtual void erase(std::string_view key, EventTime time) = 0;
 };
 
 }  // namespace penstock::streams

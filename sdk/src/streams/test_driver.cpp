@@ -44,10 +44,10 @@ class MemoryStore final : public streams::TaskStore {
     }
   }
   [[nodiscard]] std::uint64_t size() const override { return committed_.size(); }
-  void put(std::string_view key, std::string_view value) override {
+  void put(std::string_view key, std::string_view value, EventTime) override {
     changes_.emplace_back(key, std::string(value));
   }
-  void erase(std::string_view key) override { changes_.emplace_back(key, std::nullopt); }
+  void erase(std::string_view key, EventTime) override { changes_.emplace_back(key, std::nullopt); }
 
   void commit() {
     for (auto& [key, value] : changes_) {

@@ -57,9 +57,9 @@ TEST_P(HotTableTest, AgreesWithStdMap) {
 
 INSTANTIATE_TEST_SUITE_P(Hashes, HotTableTest,
                          ::testing::Values(~0ULL,                  // as they are
-                                         0x0fffffffffffffffULL,  // homes in the last 16th
-                                         0x00000003ffffffffULL   // four hashes for all keys
-                                         ));
+                                           0x0fffffffffffffffULL,  // homes in the last 16th
+                                           0x00000003ffffffffULL   // four hashes for all keys
+                                           ));
 
 TEST(HotTableTest, EntriesStayWhereTheyAre) {
   HotTable<Entry> table;
@@ -86,11 +86,11 @@ class CountingStore final : public streams::TaskStore {
     }
   }
   [[nodiscard]] std::uint64_t size() const override { return content.size(); }
-  void put(std::string_view key, std::string_view value) override {
+  void put(std::string_view key, std::string_view value, EventTime) override {
     puts.emplace_back(key);
     next[std::string(key)] = value;
   }
-  void erase(std::string_view key) override {
+  void erase(std::string_view key, EventTime) override {
     puts.emplace_back(key);
     next.erase(std::string(key));
   }

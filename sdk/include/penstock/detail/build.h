@@ -57,8 +57,10 @@ void addStore(TopologyBuilder& builder, std::string name, KeySerde keySerde,
   spec.kind = "keyvalue/1";
   spec.keySerde = keySerde.name();
   spec.valueSerde = valueSerde.name();
+  using Store = SerdeHotStore<K, V, KeySerde, ValueSerde>;
+  spec.escapesKeys = Store::escapesKeys;
   spec.make = [keySerde = std::move(keySerde), valueSerde = std::move(valueSerde)] {
-    return std::make_unique<SerdeHotStore<K, V, KeySerde, ValueSerde>>(keySerde, valueSerde);
+    return std::make_unique<Store>(keySerde, valueSerde);
   };
   builder.addStore(std::move(spec));
 }

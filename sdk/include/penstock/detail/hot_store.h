@@ -227,21 +227,24 @@ class HotStore : public StoreBase {
 template <typename K, typename V, typename KeySerde, typename ValueSerde>
 class SerdeHotStore final : public HotStore<K, V> {
  public:
+  static constexpr bool escapesKeys = !requires { requires KeySerde::neverEmpty; };
+
   SerdeHotStore(KeySerde keySerde, ValueSerde valueSerde)
       : keySerde_(std::move(keySerde)), valueSerde_(std::move(valueSerde)) {}
 
   void flush() override {
     std::size_t done = 0;
     for (; done < this->dirty_.size(); ++done) {
-      auto& entry = this->table_[this->dirty_[done].number];
+      const auto& [number, time] = this->dirty_[done];
+      auto& entry = this->table_[number];
       key_.clear();
       encodeKey(entry.key, key_);
       if (entry.present) {
         value_.clear();
         valueSerde_.encode(entry.value, value_);
-        this->put(key_, value_);
+        this->put(key_, value_, time);
       } else {
-        this->erase(key_);
+        this->erase(key_, time);
       }
       entry.mark = 0;
     }
@@ -249,17 +252,15 @@ class SerdeHotStore final : public HotStore<K, V> {
   }
 
  protected:
-  static constexpr bool escapes = !requires { requires KeySerde::neverEmpty; };
-
   void encodeKey(const K& key, std::string& out) const override {
     const std::size_t begin = out.size();
     keySerde_.encode(key, out);
-    if constexpr (escapes) {
+    if constexpr (escapesKeys) {
       if (out.size() == begin || out[begin] == '\0') out.insert(begin, 1, '\0');
     }
   }
   void decodeKey(std::string_view bytes, K& key) const override {
-    if constexpr (escapes) {
+    if constexpr (escapesKeys) {
       if (!bytes.empty() && bytes[0] == '\0') bytes.remove_prefix(1);
     }
     keySerde_.decode(bytes, key);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/record.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -43,8 +45,8 @@ class StoreBase {
   [[nodiscard]] bool load(std::string_view key, std::string& value) const;
   [[nodiscard]] std::uint64_t durableSize() const;
   void scan(const std::function<bool(std::string_view, std::string_view)>& visit) const;
-  void put(std::string_view key, std::string_view value);
-  void erase(std::string_view key);
+  void put(std::string_view key, std::string_view value, EventTime time);
+  void erase(std::string_view key, EventTime time);
 
  private:
   std::string name_;

@@ -36,6 +36,7 @@ struct StoreSpec {
   std::string kind;  // durable: "keyvalue/1"
   std::string keySerde;
   std::string valueSerde;
+  bool escapesKeys = false;  // SerdeHotStore
   std::function<std::unique_ptr<StoreBase>()> make;
 };
 

@@ -51,7 +51,7 @@ struct InputPlan {
 /// A store of a sub-topology; each task has one of its own.
 struct StorePlan {
   std::string name;
-  bool changelog = true;  // Kafka: written to <application>-<name>-changelog too
+  bool escapesKeys = false;  // a key that begins with a zero byte has one more in the store
 };
 
 struct SubtopologyPlan {
@@ -100,6 +100,8 @@ class TaskListener {
   virtual void assigned(std::span<const TaskId> tasks) = 0;
   virtual void revoking(std::span<const TaskId> tasks) = 0;
   virtual void lost(std::span<const TaskId> tasks) = 0;
+  /// Commits what was processed, with a call of WorkerBackend::commit, when there is anything.
+  virtual void commitAll() {}
 };
 
 enum class FetchResult : std::uint8_t {

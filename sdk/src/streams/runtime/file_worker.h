@@ -80,8 +80,10 @@ class FileTaskStore final : public TaskStore {
     content_->scan(from, to, visit);
   }
   [[nodiscard]] std::uint64_t size() const override { return content_->size(); }
-  void put(std::string_view key, std::string_view value) override { commit_->put(id_, key, value); }
-  void erase(std::string_view key) override { commit_->erase(id_, key); }
+  void put(std::string_view key, std::string_view value, EventTime) override {
+    commit_->put(id_, key, value);
+  }
+  void erase(std::string_view key, EventTime) override { commit_->erase(id_, key); }
 
  private:
   std::shared_ptr<state::Store> content_;
@@ -152,7 +154,7 @@ class FileWorker final : public WorkerBackend {
   std::int64_t nextTrimUs_ = 0;
   file::ClaimWait claimWait_;
   std::vector<state::Journal*> foreign_;  // those of inputs elsewhere
-  std::string encoded_;  // kept for its buffer
+  std::string encoded_;                   // kept for its buffer
 };
 
 }  // namespace penstock::streams

@@ -6,6 +6,7 @@
 #include <penstock/log.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <vector>
 
@@ -24,12 +25,6 @@ constexpr std::string_view topologyKey = "topology";
 constexpr std::string_view clusterKey = "cluster";
 
 kafka::TransportSettings settingsOf(const std::string& servers, const ApplicationOptions& options) {
-  if (options.guarantee == Guarantee::ExactlyOnce) {
-    throw ConfigurationError(
-        fmt::format("application {} on {}: guarantee exactly-once needs the Kafka transaction "
-                    "protocol, which this version does not have; set guarantee at-least-once",
-                    options.id, options.broker));
-  }
   if (!options.inputAddresses.empty()) {
     throw ConfigurationError(
         fmt::format("application {} on {}: ApplicationOptions::inputAddresses is for files only",
@@ -43,7 +38,31 @@ kafka::TransportSettings settingsOf(const std::string& servers, const Applicatio
                     "out, or set it to read_committed",
                     options.id, options.broker, isolation->second));
   }
-  return kafka::parseSettings(servers, options.kafka);
+  kafka::TransportSettings settings = kafka::parseSettings(servers, options.kafka);
+  // A dead owner's open transaction hides what the next one has to read, this long at most.
+  const std::string& timeout =
+      settings.values.emplace("transaction.timeout.ms", "10000").first->second;
+  const auto interval = options.commitInterval.count();
+  if (options.guarantee == Guarantee::ExactlyOnce && interval > std::atoll(timeout.c_str()) / 2) {
+    throw ConfigurationError(
+        fmt::format("application {} on {}: a commitInterval of {} ms does not fit into a Kafka "
+                    "transaction, which brokers end after transaction.timeout.ms {}; at most half "
+                    "of it does. Commit more often, or set the Kafka setting higher",
+                    options.id, options.broker, interval, timeout));
+  }
+  return settings;
+}
+
+/// Records carry event time, however old or wrong: it must neither purge nor refuse them.
+TopicConfig internalTopic(std::int32_t partitions, const char* cleanup) {
+  const std::string widest = std::to_string(std::numeric_limits<std::int64_t>::max());
+  TopicConfig config;
+  config.partitions = partitions;
+  config.retentionMs = -1;
+  config.extra = {{"cleanup.policy", cleanup},
+                  {"message.timestamp.before.max.ms", widest},
+                  {"message.timestamp.after.max.ms", widest}};
+  return config;
 }
 
 std::shared_ptr<StreamsContext> contextOf(const std::string& servers,
@@ -51,7 +70,7 @@ std::shared_ptr<StreamsContext> contextOf(const std::string& servers,
   auto context = std::make_shared<StreamsContext>();
   context->settings = settingsOf(servers, options);
   context->application = options.id;
-  context->durability = options.durability;
+  context->guarantee = options.guarantee;
   return context;
 }
 
@@ -81,6 +100,20 @@ void KafkaBackend::prepare(ApplicationPlan& plan) {
     for (const std::size_t output : subtopology.outputs) {
       prepareOutput(subtopology.partitions, plan.outputs[output]);
     }
+    const CommitStamp widest{
+        ~std::uint64_t{0},
+        ~std::uint64_t{0},
+        {std::numeric_limits<std::int64_t>::max()},
+        {subtopology.stores.size(), Offset{std::numeric_limits<std::int64_t>::max()}}};
+    if (encodeStamp(widest).size() > stampBytesMax) {
+      throw ConfigurationError(fmt::format(
+          "{} stores are used together with topic {}: more than a group keeps positions of. Part "
+          "them by a repartition topic",
+          subtopology.stores.size(), subtopology.inputs[0].topic));
+    }
+    for (const StorePlan& store : subtopology.stores) {
+      prepareChangelog(changelogTopic(plan.application, store), subtopology.partitions);
+    }
   }
   state::JournalOptions journal;
   journal.sharing = state::Sharing::Shared;
@@ -89,32 +122,6 @@ void KafkaBackend::prepare(ApplicationPlan& plan) {
   checkCluster();
   checkTopology(plan);
   plan_ = &plan;
-  checkState();
-}
-
-/// Each task is checked when it is assigned; with nothing here at all, no time need pass.
-void KafkaBackend::checkState() {
-  const auto group = context_->journal->store(context_->groupStore);
-  for (std::size_t s = 0; s < plan_->subtopologies.size(); ++s) {
-    const SubtopologyPlan& subtopology = plan_->subtopologies[s];
-    if (subtopology.stores.empty()) continue;
-    const std::string& topic = subtopology.inputs[0].topic;
-    for (std::int32_t p = 0; p < subtopology.partitions; ++p) {
-      const TaskId task{static_cast<std::int32_t>(s), {p}};
-      if (group->contains(FileLayout::taskKey(*plan_, task))) return;
-    }
-    for (std::int32_t p = 0; p < subtopology.partitions; ++p) {
-      const auto stands = committed({static_cast<std::int32_t>(s), {p}}, 0);
-      if (!stands) continue;
-      throw Error(
-          ErrorCode::RestoreState,
-          fmt::format("application {}: its group stands at offset {} of topic {} partition "
-                      "{}, but {} holds no state of it. Counting on from nothing would be "
-                      "wrong: restore the state directory, start it where the state is, or "
-                      "begin anew under another application id",
-                      options_.id, stands->value, topic, p, context_->journal->directory()));
-    }
-  }
 }
 
 std::int32_t KafkaBackend::prepareInput(const InputPlan& input) {
@@ -130,20 +137,10 @@ void KafkaBackend::prepareOutput(std::int32_t writerPartitions, OutputPlan& outp
     TopicConfig config;
     config.partitions = wanted;
     if (output.repartition) {
-      // Records carry event time, however old or wrong: it must neither purge nor refuse them.
-      config.retentionMs = -1;
-      const std::string widest = std::to_string(std::numeric_limits<std::int64_t>::max());
-      config.extra = {{"cleanup.policy", "delete"},
-                      {"segment.bytes", "52428800"},  // purging frees whole segments only
-                      {"message.timestamp.before.max.ms", widest},
-                      {"message.timestamp.after.max.ms", widest}};
+      config = internalTopic(wanted, "delete");
+      config.extra["segment.bytes"] = "52428800";  // purging frees whole segments only
     }
-    if (admin_.createTopic(output.topic, config)) {
-      log(LogLevel::Info, "kafka", "made a topic",
-          {{"topic", output.topic},
-           {"partitions", std::to_string(wanted)},
-           {"brokers", context_->settings.servers}});
-    }
+    createTopic(output.topic, config);
     count = wanted;
   }
   if (output.repartition && wanted != count) {
@@ -153,6 +150,37 @@ void KafkaBackend::prepareOutput(std::int32_t writerPartitions, OutputPlan& outp
         output.topic, options_.broker, count, wanted, count));
   }
   output.partitions = count;
+}
+
+void KafkaBackend::prepareChangelog(const std::string& topic, std::int32_t partitions) {
+  const auto found = admin_.describeTopic(topic);
+  if (!found) {
+    TopicConfig config = internalTopic(partitions, "compact");
+    config.extra["delete.retention.ms"] = std::to_string(tombstonesKept.count());
+    config.extra["segment.bytes"] = "104857600";  // the newest one is never compacted
+    createTopic(topic, config);
+    return;
+  }
+  if (found->partitions.size() != static_cast<std::size_t>(partitions)) {
+    throw ConfigurationError(fmt::format(
+        "changelog topic {} on {} has {} partitions, what is read has {}: each task needs one of "
+        "its own. Restore what it was, or begin anew under another application id",
+        topic, options_.broker, found->partitions.size(), partitions));
+  }
+  const auto policy = found->config.extra.find("cleanup.policy");
+  if (policy == found->config.extra.end() || policy->second != "compact") {
+    throw ConfigurationError(fmt::format(
+        "changelog topic {} on {} has cleanup.policy {}: it would forget state. Set it to compact",
+        topic, options_.broker, policy == found->config.extra.end() ? "delete" : policy->second));
+  }
+}
+
+void KafkaBackend::createTopic(const std::string& topic, const TopicConfig& config) {
+  if (!admin_.createTopic(topic, config)) return;
+  log(LogLevel::Info, "kafka", "made a topic",
+      {{"topic", topic},
+       {"partitions", std::to_string(config.partitions)},
+       {"brokers", context_->settings.servers}});
 }
 
 /// Positions are numbers in the topics of one cluster.
@@ -213,7 +241,7 @@ std::optional<Offset> KafkaBackend::committed(const TaskId& task, std::size_t in
   refreshCommitted();
   const auto found = committed_.find({subtopology.inputs.at(input).topic, task.partition});
   if (found == committed_.end()) return std::nullopt;
-  return found->second;
+  return found->second.offset;
 }
 
 state::JournalMetrics KafkaBackend::journalMetrics() const {

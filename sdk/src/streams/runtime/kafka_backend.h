@@ -14,29 +14,34 @@
 #include "kafka/kafka_handle.h"
 #include "streams/runtime/backend.h"
 
-/// The Kafka backend of the runtime, at least once. Topics are the brokers'; state lives in one
-/// Shared journal, `<stateDirectory>/<application>`, of all processes on this machine.
+/// The Kafka backend of the runtime. Topics are the brokers'; state lives in one Shared journal,
+/// `<stateDirectory>/<application>`, of all processes on this machine, and its changes also in
+/// changelog topics, which is where a task that moves finds them.
 ///
-/// 1. A commit: outputs acknowledged -> one frame of the journal with changed state and positions
-///    of the tasks that have stores, synced -> positions committed to the group. So state is
-///    exact per task, whatever dies when; outputs after the last commit repeat.
-/// 2. On assignment the positions in the journal win, if the group has some, too: it loses them
-///    with the topic, and the same number in one made anew is another record. Positions in the
-///    group without a store are refused: counting on from nothing would be wrong. Neither: the
-///    inputs' beginning, as numbers that journal and group get before the first record is read.
-/// 3. A task that has stores is claimed in the journal, so that a member that the group has given
-///    up cannot commit any more. A worker's group.instance.id is a claimed number too: a process
-///    that was killed gets its partitions back at once.
-/// 4. Repartition topics are kept for ever by the brokers, and purged by their readers up to what
-///    is committed and synced.
-/// 5. Exactly once needs Kafka's transaction protocol, and is refused.
+/// 1. A commit of a worker: every record is stored by the brokers -> one transaction with outputs,
+///    changes of state and the positions of all its tasks -> one frame of the journal with the
+///    same changes and positions. With AtLeastOnce the outputs are written before the transaction,
+///    by a producer of their own.
+/// 2. The group's position of a task's first input carries a CommitStamp (kafka_position.h), as
+///    does the frame. On assignment they are compared: the same, and the stores are what they were
+///    at that commit; behind, and the changelogs are applied from where the stores stand to where
+///    the commit ended (changelog_restore.h). Stores ahead, positions without a stamp, changes
+///    without positions: refused by name, never guessed.
+/// 3. The commit's transaction names the membership that the tasks were assigned with: the
+///    coordinator refuses one whose partitions it has given to others. On this machine the claim
+///    of a task in the journal does the same.
+/// 4. A worker's number is claimed in the journal too. It makes its group.instance.id, so that a
+///    process that was killed gets its partitions back at once, and its transactional.id, by which
+///    it settles the transaction that it left.
+/// 5. Repartition topics are kept for ever by the brokers, and purged by their readers up to what
+///    is committed.
 namespace penstock::streams {
 
 /// What the workers share; outlives them.
 struct StreamsContext {
   kafka::TransportSettings settings;
   std::string application;
-  state::Durability durability = state::Durability::Synced;
+  Guarantee guarantee = Guarantee::ExactlyOnce;
   /// How often a worker purges repartition topics: each time is a write of every broker's.
   std::chrono::milliseconds purgeEvery{5000};
   /// How often positions that don't change are committed: brokers drop old ones, of topics that
@@ -45,6 +50,14 @@ struct StreamsContext {
   std::shared_ptr<state::Journal> journal;
   state::StoreId groupStore;  // docs/formats/positions.md
 };
+
+/// Brokers forget that a key was erased so long after they have compacted it away.
+inline constexpr std::chrono::milliseconds tombstonesKept = std::chrono::hours(7 * 24);
+
+[[nodiscard]] inline std::string changelogTopic(const std::string& application,
+                                                const StorePlan& store) {
+  return application + "-" + store.name + "-changelog";
+}
 
 class KafkaBackend final : public Backend {
  public:
@@ -58,10 +71,11 @@ class KafkaBackend final : public Backend {
 
  private:
   std::int32_t prepareInput(const InputPlan& input);
+  void createTopic(const std::string& topic, const TopicConfig& config);
+  void prepareChangelog(const std::string& topic, std::int32_t partitions);
   void prepareOutput(std::int32_t writerPartitions, OutputPlan& output);
   void checkCluster();
   void checkTopology(const ApplicationPlan& plan);
-  void checkState();
   void refreshCommitted();
 
   const ApplicationOptions options_;
@@ -71,8 +85,8 @@ class KafkaBackend final : public Backend {
   const ApplicationPlan* plan_ = nullptr;  // set by prepare
 
   std::mutex mutex_;
-  std::map<TopicPartition, Offset> committed_;           // guarded by mutex_; of a moment ago
-  std::chrono::steady_clock::time_point committedAt_{};  // guarded by mutex_
+  std::map<TopicPartition, kafka::Committed> committed_;  // guarded by mutex_; of a moment ago
+  std::chrono::steady_clock::time_point committedAt_{};   // guarded by mutex_
 };
 
 }  // namespace penstock::streams

@@ -2,25 +2,26 @@
 #pragma once
 
 #include <chrono>
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "kafka/kafka_consumer.h"
 #include "kafka/kafka_producer.h"
 #include "kafka/kafka_purger.h"
-#include "streams/runtime/file_worker.h"
+#include "kafka/transactional_producer.h"
+#include "streams/runtime/changelog_restore.h"
 #include "streams/runtime/kafka_backend.h"
+#include "streams/runtime/kafka_inputs.h"
+#include "streams/runtime/kafka_task_store.h"
 
 /// One worker of the Kafka backend (kafka_backend.h).
 namespace penstock::streams {
 
-/// Only `poll` and `close` talk to the consumer's queue, so that partitions come and go between
-/// the tasks' steps and never inside one; what is fetched was taken from it before.
+/// Life of a task here: given by the group -> (with stores: claimed, its stores brought to the
+/// group's commit in the background) -> ready, and the listener told -> given up.
 class KafkaStreamsWorker final : public WorkerBackend {
  public:
   KafkaStreamsWorker(const ApplicationPlan& plan, std::shared_ptr<StreamsContext> context);
@@ -33,7 +34,7 @@ class KafkaStreamsWorker final : public WorkerBackend {
   FetchResult fetch(const TaskId& task, std::size_t input, RecordBatch& batch) override;
   std::optional<Offset> knownEnd(const TaskId& task, std::size_t input) noexcept override;
   void output(std::size_t output, PartitionIndex partition, const RecordView& record) override;
-  [[nodiscard]] std::size_t pendingBytes() const noexcept override { return 0; }  // sent at once
+  [[nodiscard]] std::size_t pendingBytes() const noexcept override;
   void commit(std::span<const TaskPosition> positions) override;
   bool settled() override { return true; }
   void settle() override {}
@@ -43,85 +44,74 @@ class KafkaStreamsWorker final : public WorkerBackend {
 
  private:
   using Clock = std::chrono::steady_clock;
+  using Stored = std::map<TopicPartition, kafka::Committed>;
 
-  /// What waits for the tasks: both bound memory, small records by number and large ones by size.
-  struct Amount {
-    std::size_t records = 0;
-    std::size_t bytes = 0;  // of keys, values and headers
-    Amount& operator+=(const Amount& more) noexcept;
-    Amount& operator-=(const Amount& less) noexcept;
-    [[nodiscard]] bool reaches(const Amount& bound) const noexcept {
-      return records >= bound.records || bytes >= bound.bytes;
-    }
-  };
-  struct Fetched {
-    RecordBatch batch;
-    Amount amount;
-  };
   struct Input {
     TopicPartition source;
-    std::deque<Fetched> fetched;  // taken from the consumer, not by the task yet
-    Amount amount;                // of them
-    bool paused = false;
     bool repartition = false;
-    Offset given;      // behind what the task was given
-    Offset committed;  // behind what the group has stored
-    Offset purged;     // deleted before it
+    KafkaInputs::Input* buffer = nullptr;
+    Offset purged;  // deleted before it
   };
   struct Task {
     std::unique_ptr<state::Claim> claim;  // null without stores
-    bool confirmed = false;               // journal and group have positions of it
-    TaskPosition start;
+    bool ready = false;
+    bool fresh = false;  // the group has no position of it: it gets where the task begins
+    TaskPosition committed;
+    LocalPosition local;  // the same, as it is stored
     std::vector<Input> inputs;
-    std::vector<std::shared_ptr<FileTaskStore>> stores;
+    std::vector<std::size_t> byName;  // numbers of its stores; that is how stamps list them
+    std::vector<std::shared_ptr<KafkaTaskStore>> stores;  // by number, of a ready task
   };
 
   [[nodiscard]] const SubtopologyPlan& planOf(const TaskId& id) const {
     return plan_.subtopologies[static_cast<std::size_t>(id.subtopology)];
   }
   [[nodiscard]] std::string where(const TaskId& id) const;
+  [[nodiscard]] std::string keyOf(const TaskId& id) const {
+    return "task/" + plan_.durableName(id);
+  }
   [[nodiscard]] std::unique_ptr<kafka::KafkaConsumer> makeConsumer() const;
+  void makeProducers();
   void subscribe();
   void onAssigned(const std::vector<TopicPartition>& partitions);
   void onGone(bool lost);
-  void takeUp(const TaskId& id, Task& task, const std::map<TopicPartition, Offset>& inGroup);
-  void readPosition(const TaskId& id, Task& task);
-  void openStores(const TaskId& id, Task& task);
-  void commitStarts(const std::map<TopicPartition, Offset>& notInGroup);
-  void putPosition(const Task& task, const TaskPosition& position, state::Commit& commit);
-  static Amount amountOf(const RecordBatch& batch);
-  static const Amount bufferedMax;
-  static const Amount inputPauseAt;
-  static const Amount inputResumeBelow;
-  void drain(std::chrono::milliseconds timeout);
-  void keep(RecordBatch&& batch);
-  void balance();
+  void addTasks(const std::vector<TopicPartition>& leads);
+  void takePosition(const TaskId& id, Task& task, const Stored& inGroup);
+  [[nodiscard]] RestoreTask takeStores(const TaskId& id, Task& task, const Stored& inGroup);
+  [[nodiscard]] std::optional<LocalPosition> localPosition(const TaskId& id, const Task& task);
+  void planRestore(const TaskId& id, Task& task, const std::optional<LocalPosition>& local,
+                   RestoreTask& restore);
+  void takeRestored();
+  void makeReady(const std::vector<TaskId>& ids);
+  void forget();
   void commitEnds();
   void refresh(Clock::time_point now);
   void purge(Clock::time_point now);
-  std::vector<TaskId> owned() const;
+  [[nodiscard]] std::vector<TaskId> readyTasks() const;
+  [[nodiscard]] std::vector<TaskPosition> committedPositions() const;
 
   const ApplicationPlan& plan_;
   std::shared_ptr<StreamsContext> context_;
   std::shared_ptr<state::Store> group_;
   state::Commit commit_;
-  std::unique_ptr<state::Claim> instance_;  // of this worker's number; before the consumer
+  std::unique_ptr<state::Claim> instance_;  // of this worker's number; before the clients
   std::string instanceId_;
   TaskListener* listener_ = nullptr;  // during poll and close
   std::map<TaskId, Task> tasks_;
-  std::map<TopicPartition, Input*> bySource_;  // into tasks_
-  Amount buffered_;                            // taken and not fetched
+  KafkaInputs inputs_;
   kafka::KafkaPurger purger_;
-  std::map<TopicPartition, Offset> purgeable_;  // when synced up to purgeableAt_
-  state::Sequence purgeableAt_{};
   Clock::time_point nextPurge_;
   Clock::time_point nextRefresh_;
-  std::string encoded_;      // kept for its buffer
   bool subscribed_ = false;  // consumer_ is
   // Behind what its listener uses: it gives up its partitions when it goes.
   std::mutex consumerMutex_;  // for another thread's wakeup while the consumer is replaced
   std::unique_ptr<kafka::KafkaConsumer> consumer_;
-  std::unique_ptr<kafka::KafkaProducer> producer_;
+  std::unique_ptr<kafka::KafkaProducer> outputs_;  // AtLeastOnce only
+  std::unique_ptr<kafka::TransactionalProducer> transactions_;
+  bool initialised_ = false;  // transactions_ is
+  std::uint64_t writer_ = 0;  // stamps of transactions_
+  std::uint64_t number_ = 0;
+  std::unique_ptr<ChangelogRestore> restore_;  // uses the claims in tasks_
 };
 
 }  // namespace penstock::streams

@@ -34,7 +34,8 @@ ApplicationPlan makePlan(const Topology& topology, const ApplicationOptions& opt
       elsewhere.erase(address);
     }
     for (const std::size_t store : part.stores) {
-      subtopology.stores.push_back({topology.stores()[store].name});
+      const detail::StoreSpec& spec = topology.stores()[store];
+      subtopology.stores.push_back({spec.name, spec.escapesKeys});
     }
     for (const TopologyTopic& output : part.outputs) {
       subtopology.outputs.push_back(numberOf(output.name));

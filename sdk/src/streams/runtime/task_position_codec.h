@@ -14,11 +14,9 @@
 ///   1  version, 1
 ///   8  stream time, ms
 ///   4  number of inputs; per input, by its number:
-///        1  length of the journal's id: 0 the application's own, else 32; the id. On Kafka the
-///           topic's name
-///        4  log id (Kafka: 0)
-///        8  epoch (0 in the own journal: results and source share its recovery). On Kafka 1 when
-///           the group has a position, too; 0 before
+///        1  length of the journal's id: 0 the application's own, else 32; the id
+///        4  log id
+///        8  epoch (0 in the own journal: results and source share its recovery)
 ///        8  offset of the next record
 ///
 /// All little-endian.
@@ -26,7 +24,7 @@ namespace penstock::streams {
 
 /// The place of the next record of one input.
 struct InputPosition {
-  std::string journal;    // id of the journal it is in; empty: the application's own. Kafka: topic
+  std::string journal;    // id of the journal it is in; empty: the application's own
   state::LogId log;       // a topic made anew has another
   state::LogPosition at;  // guards against a journal that lost what had been read from it
   bool operator==(const InputPosition& other) const noexcept {

@@ -158,9 +158,13 @@ void Worker::assigned(std::span<const TaskId> tasks) {
   counts_.tasks = static_cast<std::int64_t>(tasks_.size());
 }
 
-void Worker::revoking(std::span<const TaskId> tasks) {
+void Worker::commitAll() {
   if (dirty_) commit();
   if (settling_) settle();
+}
+
+void Worker::revoking(std::span<const TaskId> tasks) {
+  commitAll();
   lost(tasks);
 }
 

@@ -66,6 +66,7 @@ class Worker final : private TaskListener {
  private:
   void assigned(std::span<const TaskId> tasks) override;
   void revoking(std::span<const TaskId> tasks) override;
+  void commitAll() override;
   void lost(std::span<const TaskId> tasks) override;
 
   bool processRound();
