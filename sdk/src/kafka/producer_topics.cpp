@@ -85,7 +85,7 @@ ClientSettings producerSettings(const TransportSettings& settings) {
 }
 
 void checkRecord(std::string_view topic, std::int32_t partition, const RecordView& record) {
-  if (partition < -1) {
+  if (partition < 0) {
     throw ConfigurationError("producing to topic '" + std::string(topic) + "' partition " +
                              std::to_string(partition) + ": partitions begin with 0");
   }
