@@ -18,10 +18,10 @@ class NoStore final : public streams::TaskStore {
   void scan(std::string_view, std::string_view,
             const std::function<bool(std::string_view, std::string_view)>&) const override {}
   [[nodiscard]] std::uint64_t size() const override { return 0; }
-  void put(std::string_view key, std::string_view value) override {
+  void put(std::string_view key, std::string_view value, EventTime) override {
     bytes += key.size() + value.size();
   }
-  void erase(std::string_view) override {}
+  void erase(std::string_view, EventTime) override {}
   std::size_t bytes = 0;
 };
 
