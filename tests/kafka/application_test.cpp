@@ -439,6 +439,10 @@ TEST_F(ApplicationOnKafka, ChangelogsOfAnotherShapeAreRefusedByName) {
   ASSERT_TRUE(transport->deleteTopic(changelog));
   ASSERT_TRUE(transport->createTopic(changelog, {.partitions = 2}));
   refused("cleanup.policy delete: it would forget state");
+  ASSERT_TRUE(transport->deleteTopic(changelog));
+  ASSERT_TRUE(transport->createTopic(changelog,
+                                     {.partitions = 2, .extra = {{"cleanup.policy", "compact"}}}));
+  refused("delete.retention.ms by default: a store that is away for longer would keep");
 }
 
 TEST_F(ApplicationOnKafka, PositionsBehindControlRecordsAreNotTakenBack) {
@@ -466,6 +470,53 @@ TEST_F(ApplicationOnKafka, PositionsBehindControlRecordsAreNotTakenBack) {
   describe(toTheEnd);
   toTheEnd.run();
   EXPECT_EQ(stored("counts"), (Counts{{"c0", 1}, {"c1", 1}, {"c2", 1}}));
+}
+
+// Its transaction would time out: first it does, then outputs wait until the record is processed.
+TEST_F(ApplicationOnKafka, ARecordSlowerThanATransactionLastsIsCommittedAlone) {
+  const std::string topic = makeTopic(1);
+  const std::string out = makeTopic(1);
+  produceKeys(topic, {"fast", "slow", "fast"});
+  ApplicationOptions options = untilEnd();
+  options.kafka["transaction.timeout.ms"] = "1000";
+  Application application(options);
+  application.stream<std::string_view, None>(topic)
+      .flatMap<std::string_view, None>([](std::string_view key, const None&, const auto& emit) {
+        emit(key, None{});
+        const auto done = std::chrono::steady_clock::now() + 3s;
+        if (key == "slow") eventually([&] { return std::chrono::steady_clock::now() >= done; });
+        emit(key, None{});
+      })
+      .to(out);
+  application.run();
+  EXPECT_GE(application.metrics().restarts, 1U);
+  const auto consumer = transport->consumer({});
+  consumer->assign({{out, {0}}});
+  std::vector<std::string> keys;
+  for (const Record& record : readToEnd(*consumer, *transport)) keys.push_back(*record.key);
+  EXPECT_EQ(keys, (std::vector<std::string>{"fast", "fast", "slow", "slow", "fast", "fast"}));
+}
+
+TEST_F(ApplicationOnKafka, APositionThatVanishedIsNotResetAlsoWithoutStores) {
+  const std::string topic = makeTopic(1);
+  const std::string out = makeTopic(1);
+  const auto run = [&] {
+    Application application(untilEnd());
+    application.stream<std::string_view, None>(topic).to(out);
+    application.run();
+  };
+  produceKeys(topic, {"a"});
+  run();
+  ASSERT_TRUE(transport->deleteTopic(topic));
+  ASSERT_TRUE(transport->createTopic(topic, {.partitions = 1}));
+  produceKeys(topic, {"b"});
+  std::exception_ptr thrown;
+  try {
+    run();
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  expectRefused(thrown, "has no position in topic " + topic);
 }
 
 TEST_F(ApplicationOnKafka, UncommittedRecordsAreRefusedByName) {

@@ -7,104 +7,20 @@
 #include <csignal>
 #include <filesystem>
 
-#include "tests/kafka/kafka_test.h"
-#include "tests/support/build_paths.h"
-#include "tests/support/subprocess.h"
-#include "tests/support/temporary_directory.h"
+#include "tests/kafka/wordcount.h"
 
 namespace penstock::kafka {
 namespace {
 
 using ::testing::HasSubstr;
 
-/// The wordcount sample against the broker: as a program of its own, so that it can be killed.
-class KafkaStreams : public KafkaTest {
+class KafkaStreams : public WordcountTest {
  protected:
-  const std::string input = makeTopic(2);
-  const std::string output = makeTopic(2);
-  const std::string id = freshName("wordcount");
-  testing::TemporaryDirectory state;
-
-  std::vector<std::string> command(const std::string& guarantee = "exactly-once") {
-    return {testing::buildDirectory() + "/samples/wordcount",
-            "--broker",
-            broker().address(),
-            "--input",
-            input,
-            "--output",
-            output,
-            "--state",
-            state.path(),
-            "--guarantee",
-            guarantee,
-            "--commit-interval",
-            "20"};
-  }
-  std::vector<std::string> untilEnd(const std::string& guarantee = "exactly-once") {
-    auto arguments = command(guarantee);
-    arguments.emplace_back("--until-end");
-    return arguments;
-  }
-  std::vector<std::string> environment() { return {"PENSTOCK_APPLICATION_ID=" + id}; }
-
-  /// Lines "w0 w1", "w1 w2", ... over 50 words, alternating between the partitions.
-  void produceLines(int count, int first = 0) {
-    const auto producer = transport->producer({});
-    for (int i = first; i < first + count; ++i) {
-      const std::string line =
-          "w" + std::to_string(i % 50) + " w" + std::to_string((i + 1) % 50) + "\n";
-      RecordView record;
-      record.value = line;
-      record.timestamp.ms = 1000 + i;
-      producer->send(input, PartitionIndex{i % 2}, record, {});
-    }
-    producer->close();
-  }
-
-  /// The highest count of each word in the output.
-  std::map<std::string, std::int64_t> counts() {
-    const auto consumer = transport->consumer({});
-    consumer->assign({{output, {0}}, {output, {1}}});
-    std::map<std::string, std::int64_t> result;
-    for (const Record& record : readToEnd(*consumer, *transport)) {
-      std::int64_t value = 0;
-      for (const char byte : *record.value) {
-        value = static_cast<std::int64_t>(static_cast<std::uint64_t>(value) << 8U) |
-                static_cast<unsigned char>(byte);
-      }
-      result[*record.key] = std::max(result[*record.key], value);
-    }
-    return result;
-  }
-  /// Of all words in one partition of the store.
-  std::int64_t sumOfCounts(PartitionIndex partition) const {
-    state::JournalOptions options;
-    options.sharing = state::Sharing::Shared;
-    const auto journal = state::Journal::open(state.path() + "/" + id, options);
-    const auto store = journal->findStore("words/" + std::to_string(partition.value));
-    std::int64_t sum = 0;
-    if (!store) return sum;
-    journal->store(*store)->scan("", "", [&](std::string_view, std::string_view value) {
-      std::int64_t count = 0;
-      Serde<std::int64_t>::decode(value, count);
-      sum += count;
-      return true;
-    });
-    return sum;
-  }
   /// Where the group stands.
   Offset positionOf(const TopicPartition& partition) {
     const auto stored = transport->consumer({.group = id})->committed({partition}, 10s);
     const auto found = stored.find(partition);
     return found == stored.end() ? Offset{0} : found->second;
-  }
-  static std::map<std::string, std::int64_t> expected(int lines) {
-    std::map<std::string, std::int64_t> result;
-    for (int i = 0; i < lines; ++i) {
-      ++result["w" + std::to_string(i % 50)];
-      ++result["w" + std::to_string((i + 1) % 50)];
-    }
-    return result;
   }
 };
 
@@ -112,11 +28,11 @@ TEST_F(KafkaStreams, CountsToTheEndAndGoesOnFromThere) {
   produceLines(1000);
   const auto first = testing::Subprocess(untilEnd(), environment()).wait();
   ASSERT_EQ(first.exitCode, 0) << first.err;
-  EXPECT_EQ(counts(), expected(1000));
-  produceLines(500, 1000);
+  EXPECT_EQ(counts(), expected());
+  produceLines(500);
   const auto second = testing::Subprocess(untilEnd(), environment()).wait();
   ASSERT_EQ(second.exitCode, 0) << second.err;
-  EXPECT_EQ(counts(), expected(1500));
+  EXPECT_EQ(counts(), expected());
   const auto group = transport->consumer({.group = id});
   const auto stored = group->committed({{input, {0}}, {input, {1}}}, 10s);
   ASSERT_EQ(stored.size(), 2U);
@@ -128,12 +44,12 @@ TEST_F(KafkaStreams, StateThatIsLostComesBackFromItsChangelog) {
   ASSERT_EQ(testing::Subprocess(untilEnd(), environment()).wait().exitCode, 0);
   std::filesystem::remove_all(state.path());
   std::filesystem::create_directory(state.path());
-  produceLines(100, 100);
+  produceLines(100);
   const auto ended = testing::Subprocess(untilEnd(), environment()).wait();
   ASSERT_EQ(ended.exitCode, 0) << ended.err;
   EXPECT_THAT(ended.err, HasSubstr("state restored"));
-  EXPECT_EQ(counts(), expected(200));
-  EXPECT_EQ(sumOfCounts({0}) + sumOfCounts({1}), 400);
+  EXPECT_EQ(counts(), expected());
+  EXPECT_EQ(sumOfCounts(state.path()), 400);
 }
 
 TEST_F(KafkaStreams, AnOldCopyOfTheStateIsBroughtUpToDate) {
@@ -143,16 +59,16 @@ TEST_F(KafkaStreams, AnOldCopyOfTheStateIsBroughtUpToDate) {
   std::filesystem::copy(
       state.path(), copy.path(),
       std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
-  produceLines(100, 100);
+  produceLines(100);
   ASSERT_EQ(testing::Subprocess(untilEnd(), environment()).wait().exitCode, 0);
   std::filesystem::remove_all(state.path());
   std::filesystem::copy(copy.path(), state.path(), std::filesystem::copy_options::recursive);
-  produceLines(100, 200);
+  produceLines(100);
   const auto ended = testing::Subprocess(untilEnd(), environment()).wait();
   ASSERT_EQ(ended.exitCode, 0) << ended.err;
   EXPECT_THAT(ended.err, HasSubstr("state restored"));
-  EXPECT_EQ(counts(), expected(300));
-  EXPECT_EQ(sumOfCounts({0}) + sumOfCounts({1}), 600);
+  EXPECT_EQ(counts(), expected());
+  EXPECT_EQ(sumOfCounts(state.path()), 600);
 }
 
 TEST_F(KafkaStreams, AtLeastOnceCountsToTheEndToo) {
@@ -161,10 +77,10 @@ TEST_F(KafkaStreams, AtLeastOnceCountsToTheEndToo) {
   ASSERT_EQ(first.exitCode, 0) << first.err;
   std::filesystem::remove_all(state.path());
   std::filesystem::create_directory(state.path());
-  produceLines(500, 500);
+  produceLines(500);
   const auto second = testing::Subprocess(untilEnd("at-least-once"), environment()).wait();
   ASSERT_EQ(second.exitCode, 0) << second.err;
-  EXPECT_EQ(counts(), expected(1000));
+  EXPECT_EQ(counts(), expected());
 }
 
 TEST_F(KafkaStreams, AStatelessApplicationGoesOnWhereTheGroupStands) {
@@ -194,7 +110,7 @@ TEST_F(KafkaStreams, AKilledProcessGetsItsPartitionsBackAndLosesNothing) {
   for (int round = 0; round < 3; ++round) {
     testing::Subprocess program(command(), environment());
     const std::int64_t before = transport->describeTopic(output)->partitions[0].end.value;
-    produceLines(200, 2000 + round * 200);
+    produceLines(200);
     ASSERT_TRUE(eventually([&] {
       return transport->describeTopic(output)->partitions[0].end.value > before;
     })) << program.err();
@@ -202,20 +118,18 @@ TEST_F(KafkaStreams, AKilledProcessGetsItsPartitionsBackAndLosesNothing) {
   }
   const auto last = testing::Subprocess(untilEnd(), environment()).wait();
   ASSERT_EQ(last.exitCode, 0) << last.err;
-  EXPECT_EQ(counts(), expected(2600));
-  EXPECT_EQ(sumOfCounts({0}) + sumOfCounts({1}), 2 * 2600);
+  EXPECT_EQ(counts(), expected());
+  EXPECT_EQ(sumOfCounts(state.path()), 2 * 2600);
 }
 
 TEST_F(KafkaStreams, ProcessesShareOneStateDirectory) {
   testing::Subprocess first(command(), environment());
   testing::Subprocess second(command(), environment());
-  int lines = 0;
   for (testing::Subprocess* const program : {&first, &second}) {
     EXPECT_TRUE(eventually([&] {
       return program->err().find("task assigned") != std::string::npos;
     })) << program->err();
-    produceLines(100, lines);
-    lines += 100;
+    produceLines(100);
   }
   for (testing::Subprocess* const program : {&first, &second}) {
     program->signal(SIGTERM);
@@ -226,8 +140,8 @@ TEST_F(KafkaStreams, ProcessesShareOneStateDirectory) {
   asBoth.emplace_back("PENSTOCK_WORKERS=2");
   const testing::Finished rest = testing::Subprocess(untilEnd(), asBoth).wait();
   ASSERT_EQ(rest.exitCode, 0) << rest.err;
-  EXPECT_EQ(counts(), expected(lines));
-  EXPECT_EQ(sumOfCounts({0}) + sumOfCounts({1}), 2 * lines);
+  EXPECT_EQ(counts(), expected());
+  EXPECT_EQ(sumOfCounts(state.path()), 2 * produced);
 }
 
 // Only the end commits: the words that lines became show that they were processed, and are there
@@ -239,29 +153,26 @@ TEST_F(KafkaStreams, SignalsCommitAndEndIt) {
     return found ? found->partitions[0].end.value + found->partitions[1].end.value : 0;
   };
   const auto read = [&] { return positionOf({input, {0}}).value + positionOf({input, {1}}).value; };
-  int lines = 0;
   for (const int signal : {SIGTERM, SIGINT}) {
-    const int before = lines;
-    produceLines(100, before);
-    lines += 100;
+    const int before = produced;
+    produceLines(100);
     auto arguments = command("at-least-once");
     arguments.back() = "3600000";  // --commit-interval
     testing::Subprocess program(arguments, environment());
-    EXPECT_TRUE(eventually([&] { return recordsIn(words) == 2 * lines; })) << program.err();
+    EXPECT_TRUE(eventually([&] { return recordsIn(words) == 2 * produced; })) << program.err();
     EXPECT_EQ(read(), before);
     program.signal(signal);
     const testing::Finished ended = program.wait(30s);
     EXPECT_EQ(ended.exitCode, 0) << ended.err;
-    EXPECT_EQ(read(), lines);
-    for (const std::int32_t partition : {0, 1}) {
-      EXPECT_EQ(sumOfCounts({partition}), positionOf({words, {partition}}).value);
-    }
+    EXPECT_EQ(read(), produced);
+    EXPECT_EQ(sumOfCounts(state.path()),
+              positionOf({words, {0}}).value + positionOf({words, {1}}).value);
   }
   const testing::Finished rest =
       testing::Subprocess(untilEnd("at-least-once"), environment()).wait();
   EXPECT_EQ(rest.exitCode, 0) << rest.err;
-  EXPECT_EQ(recordsIn(words), 2 * lines) << "nothing was read twice";
-  EXPECT_EQ(counts(), expected(lines));
+  EXPECT_EQ(recordsIn(words), 2 * produced) << "nothing was read twice";
+  EXPECT_EQ(counts(), expected());
 }
 
 TEST_F(KafkaStreams, AnIntervalThatATransactionCannotLastIsRefused) {

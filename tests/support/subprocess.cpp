@@ -127,6 +127,11 @@ bool Subprocess::waitForOutput(const std::function<bool(const std::string&)>& go
   return good(out_);
 }
 
+bool Subprocess::ended() {
+  const std::lock_guard lock(mutex_);
+  return open_ == 0;
+}
+
 Finished Subprocess::wait(std::chrono::seconds timeout) {
   if (reaped_) return finished_;
   closeInput();

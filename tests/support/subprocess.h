@@ -38,6 +38,8 @@ class Subprocess {
   void write(const std::string& input);
   void closeInput();
   void signal(int number);
+  /// It has closed its output, by ending as a rule.
+  [[nodiscard]] bool ended();
   /// What came out so far.
   [[nodiscard]] std::string out();
   [[nodiscard]] std::string err();

@@ -165,6 +165,9 @@ void KafkaConsumer::alsoRead(const std::vector<TopicPartition>& partitions) {
 void KafkaConsumer::announceAgain() {
   open();
   forget();
+  // The group must not wait for what may fail again: it may have something new to say by now.
+  rd_kafka_assign(client_->get(), nullptr);
+  fetch(milliseconds(0));
   announced_ = granted_;
   rd_kafka_queue_yield(queue_.get());
 }

@@ -5,6 +5,7 @@
 #include <penstock/kafka_error.h>
 #include <penstock/log.h>
 #include <penstock/state/errors.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -32,6 +33,14 @@ void onLog(const rd_kafka_t* client, int level, const char* facility, const char
   if (!logEnabled(ours)) return;
   log(ours, "kafka", text,
       {{"client", client != nullptr ? rd_kafka_name(client) : ""}, {"facility", facility}});
+}
+
+/// The same news comes through the log; what matters comes back from the call it concerns.
+void onError(rd_kafka_t* client, int error, const char* reason, void*) {
+  const auto code = static_cast<rd_kafka_resp_err_t>(error);
+  const bool fatal = code == RD_KAFKA_RESP_ERR__FATAL;
+  log(fatal ? LogLevel::Error : LogLevel::Debug, "kafka", reason,
+      {{"client", rd_kafka_name(client)}, {"error", rd_kafka_err2name(code)}});
 }
 
 void logVersionOnce() {
@@ -242,6 +251,7 @@ void Client::connect(rd_kafka_type_t type, const ClientSettings& settings) {
   if (type == RD_KAFKA_PRODUCER || rebalance_) rd_kafka_conf_set_error_cb(conf.get(), onError);
   if (delivered_) {
     rd_kafka_conf_set_dr_msg_cb(conf.get(), onDelivery);
+    rd_kafka_conf_set_closesocket_cb(conf.get(), onClose);
   } else if (type == RD_KAFKA_PRODUCER) {
     rd_kafka_conf_set_events(conf.get(), RD_KAFKA_EVENT_DR);
   } else if (rebalance_) {
@@ -276,13 +286,9 @@ void Client::onDelivery(rd_kafka_t*, const rd_kafka_message_t* message, void* se
   static_cast<Client*>(self)->delivered_(*message);
 }
 
-/// The same news comes through the log; what matters comes back from the call it concerns.
-void Client::onError(rd_kafka_t* client, int error, const char* reason, void* self) {
-  const auto code = static_cast<rd_kafka_resp_err_t>(error);
-  const bool fatal = code == RD_KAFKA_RESP_ERR__FATAL;
-  if (unreachable(code)) ++static_cast<Client*>(self)->brokersLost_;
-  log(fatal ? LogLevel::Error : LogLevel::Debug, "kafka", reason,
-      {{"client", rd_kafka_name(client)}, {"error", rd_kafka_err2name(code)}});
+int Client::onClose(int socket, void* self) {
+  ++static_cast<Client*>(self)->connectionsLost_;
+  return ::close(socket);
 }
 
 rd_kafka_resp_err_t Client::causeOf(rd_kafka_resp_err_t error) const {

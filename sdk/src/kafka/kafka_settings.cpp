@@ -41,6 +41,8 @@ const std::map<std::string_view, Rule>& rules() {
        {{"murmur2_random", "murmur2"},
         "keys go to the partitions where Kafka's Java client puts them"}},
       {"request.required.acks", {{"all", "-1"}, noLoss}},
+      {"socket.max.fails",
+       {{"1"}, "a request that is sent again on the same connection may be answered twice"}},
       {"transactional.id", {{}, "transactions are the runtime's"}},
   };
   return table;

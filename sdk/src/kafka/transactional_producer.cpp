@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include "fail_points.h"
+
 namespace penstock::kafka {
 namespace {
 
@@ -59,6 +61,7 @@ void TransactionalProducer::initialise() {
 void TransactionalProducer::begin() {
   check(rd_kafka_begin_transaction(client_.get()), "beginning a transaction");
   open_ = true;
+  failPoint("transaction-begun");
 }
 
 void TransactionalProducer::send(ProducerTopic& topic, PartitionIndex partition,
@@ -76,6 +79,7 @@ void TransactionalProducer::send(ProducerTopic& topic, PartitionIndex partition,
     rd_kafka_poll(client_.get(), 100);  // a record that cannot be delivered fails in time
     sendsUntilPoll_ = sendsPerPoll;
   }
+  failPoint("record-sent");
   openBytes_ += (record.key ? record.key->size() : 0) + (record.value ? record.value->size() : 0);
   if (sendsUntilPoll_-- > 0) return;
   rd_kafka_poll(client_.get(), 0);
@@ -84,18 +88,22 @@ void TransactionalProducer::send(ProducerTopic& topic, PartitionIndex partition,
 
 void TransactionalProducer::delivered(const rd_kafka_message_t& message) {
   auto& topic = *static_cast<ProducerTopic*>(message._private);
-  if (message.err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+  if (message.err == RD_KAFKA_RESP_ERR_NO_ERROR && message.offset >= 0) {
     topic.ends[static_cast<std::size_t>(message.partition)].store(message.offset + 1,
                                                                   std::memory_order_relaxed);
   } else if (!failure_) {
-    failure_ = kafkaError(client_.causeOf(message.err),
-                          "delivering a record to " + nameOf({topic.name, {message.partition}}));
+    // Stored, and the broker does not know any more where: as bad for who follows the ends.
+    const auto error = message.err != RD_KAFKA_RESP_ERR_NO_ERROR
+                           ? client_.causeOf(message.err)
+                           : RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER;
+    failure_ =
+        kafkaError(error, "delivering a record to " + nameOf({topic.name, {message.partition}}));
   }
 }
 
 void TransactionalProducer::flush() {
   const auto waited = rd_kafka_flush(client_.get(), milliCount(settings_.timeout));
-  if (failure_) {
+  if (failure_ && !planted(Planted::FailedDeliveryIgnored)) {
     try {
       std::rethrow_exception(failure_);
     } catch (const Error& error) {
@@ -103,6 +111,7 @@ void TransactionalProducer::flush() {
       throw Error(ErrorCode::RestartTask, error.what());
     }
   }
+  failPoint("records-delivered");
   if (waited == RD_KAFKA_RESP_ERR_NO_ERROR) return;
   throw KafkaError(ErrorCode::RestartTask, waited,
                    "flushing the records of transactional.id '" + id_ + "' to " +
@@ -124,17 +133,17 @@ void TransactionalProducer::commit(const std::map<TopicPartition, Committed>& po
     std::copy(at.metadata.begin(), at.metadata.end(), static_cast<char*>(entry.metadata));
   }
   const int timeout = milliCount(settings_.timeout);
+  const std::uint64_t lost = client_.connectionsLost();
   check(rd_kafka_send_offsets_to_transaction(client_.get(), list.get(), &membership, timeout),
         "committing positions");
-  const std::uint64_t lost = client_.brokersLost();
-  rd_kafka_error_t* const failure = rd_kafka_commit_transaction(client_.get(), timeout);
-  rd_kafka_poll(client_.get(), 0);  // news of brokers lost meanwhile
-  check(failure, "committing a transaction");
-  if (client_.brokersLost() != lost) {
+  failPoint("positions-sent");
+  check(rd_kafka_commit_transaction(client_.get(), timeout), "committing a transaction");
+  failPoint("transaction-committed");
+  if (client_.connectionsLost() != lost && !planted(Planted::ProducerReused)) {
     throw KafkaError(ErrorCode::RestartTask, RD_KAFKA_RESP_ERR__TRANSPORT,
                      "committing a transaction as transactional.id '" + id_ +
-                         "': a broker was lost meanwhile, so that the end of the transaction may "
-                         "have been sent twice");
+                         "': a connection was lost meanwhile, so that positions or the end of the "
+                         "transaction may have been sent twice");
   }
   open_ = false;
   openBytes_ = 0;

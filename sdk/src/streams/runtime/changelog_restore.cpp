@@ -10,6 +10,7 @@
 #include <chrono>
 #include <map>
 
+#include "fail_points.h"
 #include "kafka/kafka_consumer.h"
 
 namespace penstock::streams {
@@ -102,6 +103,7 @@ std::vector<RestoreTask> ChangelogRestore::takeDone() {
 void ChangelogRestore::run() {
   try {
     findTorn();
+    failPoint("torn-found");
     apply();
   } catch (...) {
     const std::lock_guard lock(mutex_);
@@ -187,7 +189,15 @@ void ChangelogRestore::apply() {
       put(*task, position);
     }
     touched.clear();
-    if (!commit_.empty()) journal_->commit(commit_, state::Durability::Buffered);
+    if (commit_.empty()) return;
+    journal_->commit(commit_, state::Durability::Buffered);
+    failPoint("restore-progress");
+  };
+  const auto moved = [&](RestoreTask::Store& store) {
+    if (store.from >= store.to) return;
+    store.from = std::min(reading.position(store), store.to);
+    if (planted(Planted::RestoredToStableOnly) && reading.atEnd(store)) store.from = store.to;
+    if (store.from >= store.to) reading.pause(store);
   };
   while (!left.empty() && !stop_) {
     const auto at = reading.poll(batch);
@@ -204,14 +214,9 @@ void ChangelogRestore::apply() {
         ++records;
       }
       touched.insert(at->task);
-    }
-    // Also by ends of partitions: behind the last record may stand control records.
-    for (RestoreTask* task : left) {
-      for (RestoreTask::Store& store : task->stores) {
-        if (store.from >= store.to) continue;
-        store.from = std::min(reading.position(store), store.to);
-        if (store.from >= store.to) reading.pause(store);
-      }
+      moved(*at->store);
+    } else {  // by ends of partitions: behind the last record may stand control records
+      for (RestoreTask* task : left) std::for_each(task->stores.begin(), task->stores.end(), moved);
     }
     if (!at || commit_.bytes() >= commitBytes) flush();
     std::erase_if(left, [&](RestoreTask* task) {
@@ -242,6 +247,7 @@ void ChangelogRestore::finish(RestoreTask& task) {
     put(task, task.target);
     journal_->commit(commit_, state::Durability::Buffered);
   }
+  failPoint("restored");
   {
     const std::lock_guard lock(mutex_);
     done_.push_back(std::move(task));

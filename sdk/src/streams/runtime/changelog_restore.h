@@ -58,7 +58,7 @@ class ChangelogRestore {
   ChangelogRestore(const kafka::TransportSettings& settings,
                    std::shared_ptr<state::Journal> journal, state::StoreId groupStore,
                    std::vector<RestoreTask> tasks, std::function<void()> wake);
-  /// Stops; within a tenth of a second, or so long as one commit takes.
+  /// Stops; within a tenth of a second, or so long as one commit or one question to a broker takes.
   ~ChangelogRestore();
 
   /// Those that are done and were not taken yet.

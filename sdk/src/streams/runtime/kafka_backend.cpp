@@ -70,6 +70,8 @@ std::shared_ptr<StreamsContext> contextOf(const std::string& servers,
   auto context = std::make_shared<StreamsContext>();
   context->settings = settingsOf(servers, options);
   context->application = options.id;
+  context->transactionTimeout = std::chrono::milliseconds(
+      std::atoll(context->settings.values.at("transaction.timeout.ms").c_str()));
   context->guarantee = options.guarantee;
   return context;
 }
@@ -172,6 +174,15 @@ void KafkaBackend::prepareChangelog(const std::string& topic, std::int32_t parti
     throw ConfigurationError(fmt::format(
         "changelog topic {} on {} has cleanup.policy {}: it would forget state. Set it to compact",
         topic, options_.broker, policy == found->config.extra.end() ? "delete" : policy->second));
+  }
+  const auto kept = found->config.extra.find("delete.retention.ms");
+  if (kept == found->config.extra.end() ||
+      std::atoll(kept->second.c_str()) < tombstonesKept.count()) {
+    throw ConfigurationError(fmt::format(
+        "changelog topic {} on {} has delete.retention.ms {}: a store that is away for longer "
+        "would keep what was erased. Set it to {} or more",
+        topic, options_.broker, kept == found->config.extra.end() ? "by default" : kept->second,
+        tombstonesKept.count()));
   }
 }
 

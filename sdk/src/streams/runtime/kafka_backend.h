@@ -42,6 +42,7 @@ struct StreamsContext {
   kafka::TransportSettings settings;
   std::string application;
   Guarantee guarantee = Guarantee::ExactlyOnce;
+  std::chrono::milliseconds transactionTimeout{10000};  // brokers end one that lasts longer
   /// How often a worker purges repartition topics: each time is a write of every broker's.
   std::chrono::milliseconds purgeEvery{5000};
   /// How often positions that don't change are committed: brokers drop old ones, of topics that

@@ -55,6 +55,7 @@ class KafkaStreamsWorker final : public WorkerBackend {
   struct Task {
     std::unique_ptr<state::Claim> claim;  // null without stores
     bool ready = false;
+    bool waits = false;  // for its claim, and that was said
     bool fresh = false;  // the group has no position of it: it gets where the task begins
     TaskPosition committed;
     LocalPosition local;  // the same, as it is stored
@@ -72,18 +73,19 @@ class KafkaStreamsWorker final : public WorkerBackend {
   }
   [[nodiscard]] std::unique_ptr<kafka::KafkaConsumer> makeConsumer() const;
   void makeProducers();
+  void initialise();
   void subscribe();
   void onAssigned(const std::vector<TopicPartition>& partitions);
   void onGone(bool lost);
   void addTasks(const std::vector<TopicPartition>& leads);
   void takePosition(const TaskId& id, Task& task, const Stored& inGroup);
-  [[nodiscard]] RestoreTask takeStores(const TaskId& id, Task& task, const Stored& inGroup);
+  void takeStores();
   [[nodiscard]] std::optional<LocalPosition> localPosition(const TaskId& id, const Task& task);
-  void planRestore(const TaskId& id, Task& task, const std::optional<LocalPosition>& local,
-                   RestoreTask& restore);
+  [[nodiscard]] RestoreTask planRestore(const TaskId& id, Task& task);
   void takeRestored();
   void makeReady(const std::vector<TaskId>& ids);
   void forget();
+  void send(std::size_t output, PartitionIndex partition, const RecordView& record);
   void commitEnds();
   void refresh(Clock::time_point now);
   void purge(Clock::time_point now);
@@ -100,18 +102,32 @@ class KafkaStreamsWorker final : public WorkerBackend {
   std::map<TaskId, Task> tasks_;
   KafkaInputs inputs_;
   kafka::KafkaPurger purger_;
+  std::optional<Clock::time_point> claimAt_;  // some tasks wait for their claims: tried again then
+  // Outputs that begin no transaction before their record is processed: after an error, which may
+  // have been that the transaction had lasted too long.
+  struct Held {
+    std::size_t output;
+    PartitionIndex partition;
+    Record record;
+  };
+  bool holds_ = false;
+  std::vector<Held> held_;
+  std::size_t heldBytes_ = 0;
+  Clock::time_point committedAt_;
   Clock::time_point nextPurge_;
   Clock::time_point nextRefresh_;
+  std::unique_ptr<kafka::KafkaProducer> outputs_;  // AtLeastOnce only
+  std::unique_ptr<kafka::TransactionalProducer> transactions_;
+  std::vector<kafka::ProducerTopic*> outputTopics_;  // of transactions_, by output
+  bool initialised_ = false;                         // transactions_ is
+  bool left_ = false;                                // an earlier one has left a transaction open
+  std::uint64_t writer_ = 0;                         // stamps of transactions_
+  std::uint64_t number_ = 0;
   bool subscribed_ = false;  // consumer_ is
   // Behind what its listener uses: it gives up its partitions when it goes.
   std::mutex consumerMutex_;  // for another thread's wakeup while the consumer is replaced
   std::unique_ptr<kafka::KafkaConsumer> consumer_;
-  std::unique_ptr<kafka::KafkaProducer> outputs_;  // AtLeastOnce only
-  std::unique_ptr<kafka::TransactionalProducer> transactions_;
-  bool initialised_ = false;  // transactions_ is
-  std::uint64_t writer_ = 0;  // stamps of transactions_
-  std::uint64_t number_ = 0;
-  std::unique_ptr<ChangelogRestore> restore_;  // uses the claims in tasks_
+  std::vector<std::unique_ptr<ChangelogRestore>> restores_;  // use the claims in tasks_
 };
 
 }  // namespace penstock::streams

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <penstock/error.h>
+#include <penstock/kafka_error.h>
 #include <penstock/state/journal.h>
 
 #include <algorithm>
@@ -9,6 +11,7 @@
 #include <string_view>
 
 #include "kafka/transactional_producer.h"
+#include "streams/printable.h"
 #include "streams/task_store.h"
 
 namespace penstock::streams {
@@ -77,7 +80,14 @@ class KafkaTaskStore final : public TaskStore {
     record.key = changelog_.keyOf(key);
     record.value = value;
     record.timestamp.ms = std::max<std::int64_t>(time.ms, 0);
-    producer_->send(*topic_, changelog_.source.partition, record);
+    try {
+      producer_->send(*topic_, changelog_.source.partition, record);
+    } catch (const KafkaError& error) {
+      if (error.code() != ErrorCode::FixData) throw;
+      throw KafkaError(ErrorCode::FixData, error.kafkaCode(),
+                       "store " + content_->name() + ", key " + printable(record.key.value()) +
+                           ": " + error.what());
+    }
   }
 
   std::shared_ptr<state::Store> content_;

@@ -142,6 +142,8 @@ void Worker::recover() {
   counts_.tasks = 0;
   tasks_.clear();
   dirty_ = settling_ = false;
+  // The first record is committed alone: it may be one that a commit cannot wait for.
+  commitStartUs_ = 0;
   backend_->restart();
   publishMetrics();
 }
