@@ -41,7 +41,7 @@ TEST_F(CommitSteps, AKillAtAnyStepOfACommitIsNotSeen) {
                                     "records-delivered", "positions-sent", "transaction-committed",
                                     "state-committed", "state-committed", "state-committed"}) {
       seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
-      killedAt(point, 1 + static_cast<int>((seed >> 33U) % 10));
+      killedAt(point, 1 + static_cast<int>((seed >> 33U) % 30));
       if (HasFailure()) return;
     }
     for (const char* const point : {"producer-ready", "positions-read", "torn-found", "restored"}) {

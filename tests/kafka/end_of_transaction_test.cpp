@@ -16,11 +16,13 @@ using testing::KafkaProxy;
 class EndOfTransaction : public WordcountTest {
  protected:
   /// Counts under `decide`'s faults until there were `count` of them; then exact, without any.
-  void expectExactUnder(const std::function<KafkaProxy::Decision()>& decide, int count) {
+  void expectExactUnder(const std::string& commitIntervalMs, int count,
+                        const std::function<KafkaProxy::Decision()>& decide) {
     std::atomic<bool> calm{false};
     KafkaProxy proxy(broker().servers(), [&] { return calm ? KafkaProxy::Decision{} : decide(); });
     auto arguments = failing(command());
     arguments[2] = proxy.address();
+    arguments.back() = commitIntervalMs;
     testing::Subprocess program(arguments, environment());
     EXPECT_TRUE(eventually(
         [&] {
@@ -42,27 +44,24 @@ class EndOfTransaction : public WordcountTest {
 TEST_F(EndOfTransaction, DelayedDroppedAndUnansweredOnes) {
   std::mt19937 random(static_cast<unsigned>(fault::firstSeed()));
   std::mutex mutex;
-  expectExactUnder(
-      [&]() -> KafkaProxy::Decision {
-        const std::lock_guard lock(mutex);
-        if (random() % 3 != 0) return {};
-        using enum KafkaProxy::Fault;
-        const std::array faults{Delay, DropRequest, DropAnswer};
-        return {faults[random() % faults.size()], std::chrono::milliseconds(random() % 200)};
-      },
-      fault::scaled(6, 20, 200));
+  expectExactUnder("20", fault::scaled(6, 20, 200), [&]() -> KafkaProxy::Decision {
+    const std::lock_guard lock(mutex);
+    if (random() % 3 != 0) return {};
+    using enum KafkaProxy::Fault;
+    const std::array faults{Delay, DropRequest, DropAnswer};
+    return {faults[random() % faults.size()], std::chrono::milliseconds(random() % 200)};
+  });
 }
 
+// Transactions are open most of the time, and the client has sent it again by then.
 TEST_F(EndOfTransaction, OneThatComesAgainDuringTheNext) {
   std::mt19937 random(static_cast<unsigned>(fault::firstSeed()));
   std::mutex mutex;
-  expectExactUnder(
-      [&]() -> KafkaProxy::Decision {
-        const std::lock_guard lock(mutex);
-        if (random() % 3 != 0) return {};
-        return {KafkaProxy::Fault::HeldAndCut, std::chrono::milliseconds(100 + random() % 900)};
-      },
-      fault::scaled(6, 20, 200));
+  expectExactUnder("200", fault::scaled(6, 20, 200), [&]() -> KafkaProxy::Decision {
+    const std::lock_guard lock(mutex);
+    if (random() % 3 != 0) return {};
+    return {KafkaProxy::Fault::HeldAndCut, std::chrono::milliseconds(150 + random() % 300)};
+  });
 }
 
 }  // namespace

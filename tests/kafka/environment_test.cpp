@@ -63,13 +63,12 @@ void KafkaTest::transaction(const TopicPartition& partition, int count, bool com
   good(rd_kafka_begin_transaction(client.get()));
   for (int i = 0; i < count; ++i) {
     const std::string value = (commit ? "c" : "a") + std::to_string(i);
-    ASSERT_EQ(
-        rd_kafka_producev(client.get(), RD_KAFKA_V_TOPIC(partition.topic.c_str()),
-                          RD_KAFKA_V_PARTITION(partition.partition.value),
-                          RD_KAFKA_V_KEY(value.data(), value.size()),
-                          RD_KAFKA_V_VALUE(const_cast<char*>(value.data()), value.size()),
-                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
-        RD_KAFKA_RESP_ERR_NO_ERROR);
+    ASSERT_EQ(rd_kafka_producev(client.get(), RD_KAFKA_V_TOPIC(partition.topic.c_str()),
+                                RD_KAFKA_V_PARTITION(partition.partition.value),
+                                RD_KAFKA_V_KEY(value.data(), value.size()),
+                                RD_KAFKA_V_VALUE(const_cast<char*>(value.data()), value.size()),
+                                RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+              RD_KAFKA_RESP_ERR_NO_ERROR);
   }
   // Its delivery reports are events that somebody has to take before the end is sent.
   std::atomic<bool> ended{false};

@@ -41,15 +41,16 @@ class KeyedCountTest : public KafkaTest {
     records_->flush(30s);
   }
 
-  /// `more`: environment beside what all have.
+  /// `more`: environment beside what all have. `idsTopic`: another one than `ids`.
   std::unique_ptr<testing::Subprocess> start(const std::string& directory,
-                                             std::vector<std::string> more = {}) const {
+                                             std::vector<std::string> more = {},
+                                             const std::string& idsTopic = {}) const {
     more.insert(more.end(),
                 {"PENSTOCK_APPLICATION_ID=" + id, "PENSTOCK_BROKER=" + broker().address(),
                  "PENSTOCK_STATE_DIR=" + directory, "PENSTOCK_COMMIT_INTERVAL_MS=20"});
     return std::make_unique<testing::Subprocess>(
         std::vector<std::string>{testing::buildDirectory() + "/tests/penstock_failing_keyed_count",
-                                 input, ids, counts},
+                                 input, idsTopic.empty() ? ids : idsTopic, counts},
         more);
   }
   static std::string settings(int sessionMs, int transactionMs) {

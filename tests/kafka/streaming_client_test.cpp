@@ -173,9 +173,8 @@ TEST_F(StreamingClientOnKafka, AGiveUpWhoseCommitFailsIsNotCommittedLater) {
   // The partition that the second one got goes on, and is left alone by the first.
   for (const int partition : {0, 1}) write(topic, partition, 3);
   RecordBatch batch;
-  ASSERT_TRUE(testing::eventually([&] {
-    return second->poll(batch, 10ms) && batch.next == Offset{8};
-  }));
+  ASSERT_TRUE(
+      testing::eventually([&] { return second->poll(batch, 10ms) && batch.next == Offset{8}; }));
   second->commit();
   const TopicPartition theirs = batch.source;
   EXPECT_EQ(second->committed({theirs}).at(theirs), Offset{8});

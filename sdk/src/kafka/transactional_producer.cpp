@@ -111,7 +111,7 @@ void TransactionalProducer::flush() {
       throw Error(ErrorCode::RestartTask, error.what());
     }
   }
-  failPoint("records-delivered");
+  if (open_) failPoint("records-delivered");
   if (waited == RD_KAFKA_RESP_ERR_NO_ERROR) return;
   throw KafkaError(ErrorCode::RestartTask, waited,
                    "flushing the records of transactional.id '" + id_ + "' to " +
