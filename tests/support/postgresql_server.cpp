@@ -13,6 +13,8 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <iterator>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
@@ -101,7 +103,8 @@ PostgresqlServer::PostgresqlServer(Disk disk) : programs_(findPrograms()), disk_
   std::ofstream(directory_ / "data/pg_hba.conf")
       << "local all locked scram-sha-256\nlocal all all trust\n";
   start();
-  sql("CREATE ROLE locked LOGIN PASSWORD 'right'; CREATE ROLE reader LOGIN");
+  sql("CREATE ROLE locked LOGIN PASSWORD 'right'; GRANT ALL ON SCHEMA public TO locked; "
+      "CREATE ROLE reader LOGIN");
 }
 
 PostgresqlServer::~PostgresqlServer() {
@@ -114,15 +117,26 @@ PostgresqlServer& PostgresqlServer::running() {
   return server;
 }
 
+std::string PostgresqlServer::clientProgram() { return findPrograms() + "/psql"; }
+
 std::string PostgresqlServer::address(const std::string& user, const std::string& database) const {
   return fmt::format("postgresql:///{}?host={}&user={}", database, directory_.path(), user);
 }
 
 void PostgresqlServer::kill9() {
-  // The processes of connections are children of the server, and end when they miss it.
+  std::istringstream children(contentOf(fmt::format("/proc/{0}/task/{0}/children", pid_)));
+  const std::vector<pid_t> pids{std::istream_iterator<pid_t>(children), {}};
   ::kill(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
+  for (const pid_t pid : pids) ::kill(pid, SIGKILL);  // they would end by themselves soon
+  for (const pid_t pid : pids) {
+    const auto gone = [&] {
+      const std::string status = contentOf(fmt::format("/proc/{}/stat", pid));
+      return status.empty() || status.find(") Z") != std::string::npos;
+    };
+    if (!eventually(gone)) throw std::runtime_error("a process of the server does not end");
+  }
 }
 
 void PostgresqlServer::start() {
@@ -156,7 +170,7 @@ std::vector<std::string> PostgresqlServer::serverCommand() const {
 }
 
 std::string PostgresqlServer::sql(const std::string& statements) {
-  const Finished done = runProgram({programs_ + "/psql", "-X", "-q", "-A", "-t", "-v",
+  const Finished done = runProgram({clientProgram(), "-X", "-q", "-A", "-t", "-v",
                                     "ON_ERROR_STOP=1", "-d", address(), "-c", statements});
   if (done.exitCode != 0) throw std::runtime_error("psql: " + done.err);
   return done.out;

@@ -30,6 +30,7 @@ class PostgresqlServer {
   /// The server of this process for tests, running: made at the first call.
   static PostgresqlServer& running();
 
+  [[nodiscard]] static std::string clientProgram();  // psql
   [[nodiscard]] std::string address(const std::string& user = "penstock",
                                     const std::string& database = "postgres") const;
   void kill9();  // the server and the processes of its connections

@@ -117,7 +117,8 @@ class PostgresqlAdapter final : public Adapter {
 
     ~KeySession() override {
       try {
-        transaction_.reset();  // rolled back, if it was not committed
+        transaction_.reset();         // rolled back, if it was not committed
+        if (!lease_.whole()) return;  // the lock is gone
         lease_.run(Doing::Reading, [&](pqxx::connection& connection) {
           pqxx::nontransaction statement(connection);
           if (changed_) {

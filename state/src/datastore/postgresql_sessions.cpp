@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <penstock/state/errors.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <array>
@@ -127,7 +128,8 @@ void PostgresqlSessions::closeIdle() noexcept {
 PostgresqlSessions::Lease::Lease(Lease&& other) noexcept
     : sessions_(std::exchange(other.sessions_, nullptr)),
       use_(other.use_),
-      connection_(std::move(other.connection_)) {}
+      connection_(std::move(other.connection_)),
+      discarded_(other.discarded_) {}
 
 PostgresqlSessions::Lease::~Lease() {
   if (sessions_ == nullptr) return;
@@ -137,8 +139,10 @@ PostgresqlSessions::Lease::~Lease() {
 
 void PostgresqlSessions::Lease::checkAlive() {
   run(Doing::Reading, [](pqxx::connection& connection) {
-    connection.get_notifs();  // takes in what has come, the end of the connection too
-    if (!connection.is_open()) throw pqxx::broken_connection("the server closed the connection");
+    // What has come unasked is the server's farewell, and behind it the end.
+    pollfd readable{connection.sock(), POLLIN, 0};
+    while (connection.is_open() && ::poll(&readable, 1, 0) > 0) connection.get_notifs();
+    if (!connection.is_open()) throw pqxx::broken_connection("the connection is closed");
   });
 }
 

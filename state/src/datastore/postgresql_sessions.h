@@ -61,9 +61,11 @@ class PostgresqlSessions {
     }
     /// Unavailable when the server has hung up meanwhile: nothing was sent.
     void checkAlive();
-    /// Whatever it holds is let go: the connection is closed.
-    void discard() noexcept { connection_.reset(); }
-    [[nodiscard]] bool whole() const noexcept { return connection_ && connection_->is_open(); }
+    /// The connection will be closed, not given back: whatever it holds goes with it.
+    void discard() noexcept { discarded_ = true; }
+    [[nodiscard]] bool whole() const noexcept {
+      return connection_ && connection_->is_open() && !discarded_;
+    }
 
    private:
     friend class PostgresqlSessions;
@@ -73,6 +75,7 @@ class PostgresqlSessions {
     PostgresqlSessions* sessions_;  // null: moved from
     Use use_;
     std::unique_ptr<Connection> connection_;
+    bool discarded_ = false;
   };
 
   /// Calls `call` with a Lease. If the connection turns out to have been lost while it was idle,
