@@ -146,6 +146,30 @@ TEST_P(DatastoreProcesses, D16AKilledWaiterHoldsNobodyUp) {
   EXPECT_EQ(store.get("k"), Value("free"));
 }
 
+TEST_P(DatastoreProcesses, OneThatAsksAgainAndAgainDoesNotStarveAnother) {
+  Child greedy([this] {
+    Datastore store = place_.open();
+    while (!store.get("leave")) {
+      store.update("k", [&](std::optional<Value> found) {
+        (void)store.watch({{"leave", {}}}, 10ms);  // it takes a while
+        return increment(std::move(found));
+      });
+    }
+  });
+  Datastore store = place_.open();
+  ASSERT_TRUE(eventually([&] { return store.get("k").has_value(); }));
+  for (int i = 0; i < 10; ++i) {
+    const std::int64_t before = store.get("k")->asInt64();
+    store.update("k", [&](const std::optional<Value>& found) {
+      // the one that was running, and one that was quicker to ask
+      EXPECT_LE(found->asInt64() - before, 2);
+      return found;
+    });
+  }
+  store.set("leave", true);
+  EXPECT_TRUE(greedy.succeeds());
+}
+
 TEST_P(DatastoreProcesses, D23ASecondProcessSeesWhatTheFirstWritesWithoutReopening) {
   constexpr int rounds = 20;
   Child other([this] {

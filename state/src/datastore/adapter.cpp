@@ -14,7 +14,7 @@ std::string Adapter::encode(const Value& value) const {
   return bytes;
 }
 
-std::optional<Value> Adapter::decode(std::string& bytes) const {
+std::optional<Value> Adapter::decode(std::string_view bytes) const {
   Value value;
   if (detail::decodeValue(bytes, value) != detail::Decoded::Ok) return std::nullopt;
   return value;

@@ -71,7 +71,7 @@ class Adapter {
   // The one encoding of values, keys and revisions, but for tables of others.
   [[nodiscard]] virtual std::string encode(const Value& value) const;
   /// nullopt: not what `encode` gives.
-  [[nodiscard]] virtual std::optional<Value> decode(std::string& bytes) const;
+  [[nodiscard]] virtual std::optional<Value> decode(std::string_view bytes) const;
   /// What the keys of a namespace begin with, that of its parent being `prefix`.
   [[nodiscard]] virtual std::string prefixBelow(const std::string& prefix,
                                                 std::string_view name) const;

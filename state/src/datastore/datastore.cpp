@@ -81,8 +81,8 @@ std::unique_ptr<Adapter> openAdapter(const std::string& address, const Datastore
   if (address.starts_with("postgresql://") || address.starts_with("postgres://")) {
     return datastore::openPostgresql(address, options);
   }
-  throw ConfigurationError(
-      fmt::format("'{}' is no address of a datastore; expected {}", address, forms));
+  throw ConfigurationError(fmt::format("'{}' is no address of a datastore; expected {}",
+                                       datastore::withoutPassword(address), forms));
 }
 
 void checkText(std::string_view text, std::string_view what) {
@@ -139,8 +139,7 @@ struct Datastore::Space {
   [[nodiscard]] std::optional<Value> valueOf(const std::string& key,
                                              const std::optional<Row>& row) const {
     if (!row) return std::nullopt;
-    std::string bytes = row->bytes;
-    std::optional<Value> value = adapter->decode(bytes);
+    std::optional<Value> value = adapter->decode(row->bytes);
     if (!value) {
       throw Corruption(address, 0,
                        fmt::format("{}: what is stored under key {} is no value of a Datastore",

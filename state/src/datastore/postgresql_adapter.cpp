@@ -84,7 +84,7 @@ class PostgresqlAdapter final : public Adapter {
   std::string encode(const Value& value) const override {
     return options_.reshuffleTable ? toPlainJson(value) : Adapter::encode(value);
   }
-  std::optional<Value> decode(std::string& bytes) const override {
+  std::optional<Value> decode(std::string_view bytes) const override {
     if (!options_.reshuffleTable) return Adapter::decode(bytes);
     try {
       return fromPlainJson(bytes);

@@ -89,7 +89,8 @@ struct CompareAndSet {
 /// these nothing was changed. Unavailable when a database cannot be reached; OutcomeUnknown when
 /// it went while it was writing; ConfigurationError for wrong credentials, a missing permission, a
 /// table of somebody else's; Corruption for what Datastore never wrote; Closed in a forked child;
-/// and those of LocalFileStorage for `file:`. After all of them the object can still be used.
+/// and those of LocalFileStorage for `file:`. After all of them but Closed and JournalFailed the
+/// object can still be used.
 /// Durability: a change is on disk when the call returns (`memory:` excepted).
 /// Cost: a change reads the value once and writes it once, under the lock; what it costs is the
 /// sync, and with PostgreSQL the four round trips.
