@@ -10,8 +10,8 @@
 
 namespace penstock::state {
 
-/// The descriptors that hold (or held) a flock, so that a forked child can close its copies: a
-/// flock lives until the last copy is closed, and a child that outlives its parent would keep
+/// The descriptors that hold (or held) a lock, so that a forked child can close its copies: a
+/// lock lives until the last copy is closed, and a child that outlives its parent would keep
 /// the parent's directory locked.
 ///
 /// Threads: safe from any thread.
@@ -23,7 +23,7 @@ class LockRegistry {
     return *registry;
   }
 
-  /// Call before the flock, so that no fork falls between the two. Adding twice is harmless.
+  /// Call before the lock, so that no fork falls between the two. Adding twice is harmless.
   void add(std::atomic<int>* descriptor) {
     const std::lock_guard guard(mutex_);
     if (std::find(descriptors_.begin(), descriptors_.end(), descriptor) == descriptors_.end()) {

@@ -36,6 +36,7 @@ struct MemoryFileSystem::Node {
   std::condition_variable unlocked;
   int sharers = 0;
   bool owned = false;
+  std::map<std::uint64_t, const OpenFile*> lockedBytes;
 
   /// Copies between the file, of which that part exists, and memory.
   template <typename Copy>
@@ -79,6 +80,10 @@ class MemoryFileSystem::OpenFile final : public File {
       : system_(system), directory_(std::move(directory)), node_(std::move(node)) {}
   ~OpenFile() override {
     (void)unlock();
+    {
+      const std::lock_guard guard(node_->lockMutex);
+      std::erase_if(node_->lockedBytes, [this](const auto& byte) { return byte.second == this; });
+    }
     node_.reset();
     system_.close(directory_);
   }
@@ -134,6 +139,16 @@ class MemoryFileSystem::OpenFile final : public File {
       release();
     }
     node_->unlocked.notify_all();
+    return {};
+  }
+  IoResult<bool> tryLockByte(std::uint64_t offset) override {
+    const std::lock_guard guard(node_->lockMutex);
+    return {node_->lockedBytes.emplace(offset, this).first->second == this, 0};
+  }
+  IoStatus unlockByte(std::uint64_t offset) override {
+    const std::lock_guard guard(node_->lockMutex);
+    const auto at = node_->lockedBytes.find(offset);
+    if (at != node_->lockedBytes.end() && at->second == this) node_->lockedBytes.erase(at);
     return {};
   }
 

@@ -175,9 +175,28 @@ class PosixFile final : public File {
     return statusOf(retryInterrupted([&] { return ::flock(fd_, LOCK_UN); }));
   }
 
+  IoResult<bool> tryLockByte(std::uint64_t offset) override {
+    LockRegistry::instance().add(&fd_);
+    const int error = setByteLock(F_WRLCK, offset);
+    if (error == EAGAIN || error == EACCES) return {false, 0};
+    return {error == 0, error};
+  }
+
+  IoStatus unlockByte(std::uint64_t offset) override { return {setByteLock(F_UNLCK, offset)}; }
+
  private:
   static int operationOf(LockKind kind) noexcept {
     return kind == LockKind::Exclusive ? LOCK_EX : LOCK_SH;
+  }
+
+  /// 0 or an errno value.
+  int setByteLock(short type, std::uint64_t offset) noexcept {
+    struct flock byte {};
+    byte.l_type = type;
+    byte.l_whence = SEEK_SET;
+    byte.l_start = static_cast<off_t>(offset);
+    byte.l_len = 1;
+    return statusOf(retryInterrupted([&] { return ::fcntl(fd_, F_OFD_SETLK, &byte); })).error;
   }
 
   std::atomic<int> fd_;  // -1 once closed by the fork handler of a child

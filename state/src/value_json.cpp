@@ -2,7 +2,7 @@
 
 // Value to JSON and back, exactly. Reading drives the parser's events instead of its document,
 // because only there an integer that is too large can still be told from a double, and because
-// depth is bounded before anything is built.
+// depth is bounded before anything is built. Plain JSON (plain_json.h) goes the same way.
 
 #include <fmt/format.h>
 
@@ -12,6 +12,7 @@
 
 #include "penstock/state/errors.h"
 #include "penstock/state/value.h"
+#include "plain_json.h"
 
 namespace penstock::state {
 namespace {
@@ -21,6 +22,10 @@ using Json = nlohmann::json;
 constexpr std::string_view binaryMark = "$binary";
 constexpr std::string_view doubleMark = "$double";
 constexpr std::string_view stringMark = "$string";
+
+constexpr std::int64_t plainMost = std::int64_t{1} << 53;  // JavaScript's numbers are doubles
+
+enum class Dialect : std::uint8_t { Exact, Plain };
 
 constexpr std::string_view base64Digits =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -84,7 +89,12 @@ std::optional<std::string> quoted(const std::string& text) {
   }
 }
 
-void append(const Value& value, std::size_t depth, std::string& out) {
+[[noreturn]] void refusePlain(const std::string& what) {
+  throw InvalidArgument(fmt::format("plain JSON cannot say {}; it is not rounded", what));
+}
+
+void append(const Value& value, std::size_t depth, Dialect dialect, std::string& out) {
+  const bool plain = dialect == Dialect::Plain;
   if (depth > Value::depthMax) {
     throw InvalidArgument(
         fmt::format("the value is nested more than {} deep; flatten it", Value::depthMax));
@@ -97,12 +107,17 @@ void append(const Value& value, std::size_t depth, std::string& out) {
       out += value.asBool() ? "true" : "false";
       return;
     case ValueType::Int64:
+      if (plain && (value.asInt64() > plainMost || value.asInt64() < -plainMost)) {
+        refusePlain(fmt::format("the integer {}, which is beyond 2^53", value.asInt64()));
+      }
       out += fmt::format("{}", value.asInt64());
       return;
     case ValueType::Double: {
       const double number = value.asDouble();
       if (std::isfinite(number)) {
         out += Json(number).dump();
+      } else if (plain) {
+        refusePlain(std::isnan(number) ? "NaN" : "an infinity");
       } else {
         out += fmt::format(R"({{"{}":"{}"}})", doubleMark,
                            std::isnan(number) ? "NaN"
@@ -114,11 +129,14 @@ void append(const Value& value, std::size_t depth, std::string& out) {
     case ValueType::String:
       if (const auto text = quoted(value.asString())) {
         out += *text;
+      } else if (plain) {
+        refusePlain("a string that is not UTF-8");
       } else {
         out += fmt::format(R"({{"{}":"{}"}})", stringMark, toBase64(value.asString()));
       }
       return;
     case ValueType::Binary: {
+      if (plain) refusePlain("binary");
       const Binary& bytes = value.asBinary();
       out += fmt::format(
           R"({{"{}":"{}"}})", binaryMark,
@@ -130,7 +148,7 @@ void append(const Value& value, std::size_t depth, std::string& out) {
       const char* separator = "";
       for (const Value& item : value.asList()) {
         out += std::exchange(separator, ",");
-        append(item, depth + 1, out);
+        append(item, depth + 1, dialect, out);
       }
       out += ']';
       return;
@@ -139,14 +157,14 @@ void append(const Value& value, std::size_t depth, std::string& out) {
       out += '{';
       const char* separator = "";
       for (const auto& [name, member] : value.asMap()) {
-        const auto text = quoted(isEscapable(name) ? "$" + name : name);
+        const auto text = quoted(!plain && isEscapable(name) ? "$" + name : name);
         if (!text) {
           throw InvalidArgument("a member's name is not UTF-8, which JSON cannot say");
         }
         out += std::exchange(separator, ",");
         out += *text;
         out += ':';
-        append(member, depth + 1, out);
+        append(member, depth + 1, dialect, out);
       }
       out += '}';
       return;
@@ -185,15 +203,23 @@ Value objectValue(std::vector<ValueMap::Entry> entries) {
 
 class Reader : public nlohmann::json_sax<Json> {
  public:
+  explicit Reader(Dialect dialect) : plain_(dialect == Dialect::Plain) {}
+
   Value take() { return std::move(root_); }
 
   bool null() override { return add(Value()); }
   bool boolean(bool value) override { return add(value); }
-  bool number_integer(number_integer_t value) override { return add(value); }
-  bool number_unsigned(number_unsigned_t value) override { return add(Value(value)); }
+  bool number_integer(number_integer_t value) override {
+    if (plain_ && value < -plainMost) return add(static_cast<double>(value));
+    return add(value);
+  }
+  bool number_unsigned(number_unsigned_t value) override {
+    if (plain_ && value > std::uint64_t{plainMost}) return add(static_cast<double>(value));
+    return add(Value(value));
+  }
   bool number_float(number_float_t value, const string_t& text) override {
     // The parser falls back to double for an integer beyond 64 bits.
-    if (text.find_first_of(".eE") == string_t::npos) {
+    if (!plain_ && text.find_first_of(".eE") == string_t::npos) {
       refuse(fmt::format("{} does not fit an int64", text));
     }
     return add(value);
@@ -209,6 +235,7 @@ class Reader : public nlohmann::json_sax<Json> {
   bool end_object() override {
     Open object = std::move(open_.back());
     open_.pop_back();
+    if (plain_) return add(ValueMap(std::move(object.entries)));
     return add(objectValue(std::move(object.entries)));
   }
   bool end_array() override {
@@ -246,22 +273,29 @@ class Reader : public nlohmann::json_sax<Json> {
     return true;
   }
 
+  const bool plain_;
   std::vector<Open> open_;
   Value root_;
 };
 
-}  // namespace
-
-std::string Value::toJson() const {
+std::string written(const Value& value, Dialect dialect) {
   std::string out;
-  append(*this, 1, out);
+  append(value, 1, dialect, out);
   return out;
 }
 
-Value Value::fromJson(std::string_view json) {
-  Reader reader;
+Value parsed(std::string_view json, Dialect dialect) {
+  Reader reader(dialect);
   Json::sax_parse(json, &reader);
   return reader.take();
 }
+
+}  // namespace
+
+std::string Value::toJson() const { return written(*this, Dialect::Exact); }
+Value Value::fromJson(std::string_view json) { return parsed(json, Dialect::Exact); }
+
+std::string toPlainJson(const Value& value) { return written(value, Dialect::Plain); }
+Value fromPlainJson(std::string_view json) { return parsed(json, Dialect::Plain); }
 
 }  // namespace penstock::state

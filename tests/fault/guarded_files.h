@@ -120,6 +120,14 @@ class GuardedFiles final : public state::FileSystem {
       const Guard guard(Call::Lock);
       return file_->unlock();
     }
+    state::IoResult<bool> tryLockByte(std::uint64_t offset) override {
+      const Guard guard(Call::Lock);
+      return file_->tryLockByte(offset);
+    }
+    state::IoStatus unlockByte(std::uint64_t offset) override {
+      const Guard guard(Call::Lock);
+      return file_->unlockByte(offset);
+    }
 
    private:
     std::unique_ptr<state::File> file_;

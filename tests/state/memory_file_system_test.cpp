@@ -94,6 +94,22 @@ TEST_F(MemoryFileSystemTest, LocksExcludeOtherOpenFiles) {
   EXPECT_TRUE(tryLock(*two, LockKind::Shared));
 }
 
+TEST_F(MemoryFileSystemTest, LocksOfBytesExcludeEachByItself) {
+  auto one = open("/d/f");
+  const auto two = open("/d/f");
+  EXPECT_TRUE(one->tryLockByte(7).value);
+  EXPECT_TRUE(one->tryLockByte(7).value) << "its own";
+  EXPECT_FALSE(two->tryLockByte(7).value);
+  EXPECT_TRUE(two->tryLockByte(8).value);
+  EXPECT_TRUE(two->unlockByte(7).ok());
+  EXPECT_FALSE(two->tryLockByte(7).value) << "was not its to unlock";
+  EXPECT_TRUE(one->unlockByte(7).ok());
+  EXPECT_TRUE(two->tryLockByte(7).value);
+  EXPECT_TRUE(one->tryLockByte(9).value);
+  one.reset();  // closing is unlocking
+  EXPECT_TRUE(two->tryLockByte(9).value);
+}
+
 TEST_F(MemoryFileSystemTest, AWaiterGetsTheLockWhenItsHolderCloses) {
   auto holder = open("/d/f");
   const auto waiter = open("/d/f");

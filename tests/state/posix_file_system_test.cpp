@@ -268,10 +268,30 @@ TEST_F(PosixFileSystemTest, LocksExcludeOtherOpenFiles) {
   EXPECT_FALSE(first->tryLock(LockKind::Shared).value);
 }
 
+TEST_F(PosixFileSystemTest, LocksOfBytesExcludeEachByItself) {
+  constexpr std::uint64_t last = (std::uint64_t{1} << 63) - 1;
+  const auto first = open("L", OpenMode::ReadWriteCreate);
+  auto second = open("L", OpenMode::ReadWriteCreate);
+  EXPECT_TRUE(first->tryLockByte(last).value);
+  EXPECT_TRUE(first->tryLockByte(last).value) << "its own";
+  const auto refused = second->tryLockByte(last);
+  EXPECT_TRUE(refused.ok());
+  EXPECT_FALSE(refused.value);
+  EXPECT_TRUE(second->tryLockByte(last - 1).value);
+  EXPECT_TRUE(second->unlockByte(last).ok());
+  EXPECT_FALSE(second->tryLockByte(last).value) << "was not its to unlock";
+  EXPECT_TRUE(first->unlockByte(last).ok());
+  EXPECT_TRUE(second->tryLockByte(last).value);
+  second.reset();  // closing is unlocking
+  EXPECT_TRUE(first->tryLockByte(last).value);
+  EXPECT_EQ(first->size().value, 0U) << "the byte need not be there";
+}
+
 TEST_F(PosixFileSystemTest, AForkedChildThatOutlivesItsParentHoldsNoLock) {
   auto locked = open("L", OpenMode::ReadWriteCreate);
   const auto unlocked = open("data", OpenMode::CreateNew);
   ASSERT_TRUE(locked->tryLock(LockKind::Exclusive).value);
+  ASSERT_TRUE(locked->tryLockByte(7).value);
   const ProcessMark mark;
   int started[2];
   int finish[2];
@@ -296,8 +316,10 @@ TEST_F(PosixFileSystemTest, AForkedChildThatOutlivesItsParentHoldsNoLock) {
   ::close(started[0]);
   const auto other = open("L", OpenMode::ReadWriteCreate);
   EXPECT_FALSE(other->tryLock(LockKind::Exclusive).value);  // the fork did not cost us the lock
+  EXPECT_FALSE(other->tryLockByte(7).value);
   locked.reset();
   EXPECT_TRUE(other->tryLock(LockKind::Exclusive).value);  // though the child still runs
+  EXPECT_TRUE(other->tryLockByte(7).value);
   ::close(finish[1]);
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);

@@ -416,6 +416,26 @@ TEST(SimFsProcesses, LocksExcludeAndDieWithTheirProcess) {
   EXPECT_TRUE(mine->tryLock(LockKind::Exclusive).value);
 }
 
+TEST(SimFsProcesses, LocksOfBytesExcludeEachByItselfAndDieWithTheirProcess) {
+  SimFs machine(1);
+  const auto one = machine.startProcess();
+  const auto two = machine.startProcess();
+  auto mine = std::move(one->open("/L", OpenMode::ReadWriteCreate).value);
+  const auto theirs = std::move(two->open("/L", OpenMode::ReadWriteCreate).value);
+  EXPECT_TRUE(mine->tryLockByte(7).value);
+  EXPECT_TRUE(mine->tryLockByte(7).value) << "its own";
+  EXPECT_FALSE(theirs->tryLockByte(7).value);
+  EXPECT_TRUE(theirs->tryLockByte(8).value);
+  EXPECT_TRUE(theirs->unlockByte(7).ok());
+  EXPECT_FALSE(theirs->tryLockByte(7).value) << "was not theirs to unlock";
+  mine.reset();
+  EXPECT_TRUE(theirs->tryLockByte(7).value);
+  two->kill();
+  mine = std::move(one->open("/L", OpenMode::ReadWriteCreate).value);
+  EXPECT_TRUE(mine->tryLockByte(7).value);
+  EXPECT_TRUE(mine->tryLockByte(8).value);
+}
+
 TEST(SimFsProcesses, AKilledOneLeavesItsWritesInTheCache) {
   SimFs machine(1);
   const auto one = machine.startProcess();

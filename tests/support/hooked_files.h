@@ -40,6 +40,10 @@ class HookedFile final : public state::File {
   }
   state::IoStatus lock(state::LockKind kind) override { return file_->lock(kind); }
   state::IoStatus unlock() override { return file_->unlock(); }
+  state::IoResult<bool> tryLockByte(std::uint64_t offset) override {
+    return file_->tryLockByte(offset);
+  }
+  state::IoStatus unlockByte(std::uint64_t offset) override { return file_->unlockByte(offset); }
 
  private:
   std::unique_ptr<state::File> file_;

@@ -169,6 +169,7 @@ struct SimFs::Inode {
   SparseImage cache;  // what reads show; differs from disk + changes after a failed sync
   std::vector<DataChange> changes;
   std::vector<std::pair<const File*, LockKind>> locks;
+  std::map<std::uint64_t, const File*> lockedBytes;
   std::shared_ptr<PageMemory> page;
   std::vector<std::byte> pageContent;  // of a page not mapped since boot or clone
   // of a directory
@@ -189,6 +190,7 @@ class SimFile final : public File {
   ~SimFile() override {
     const std::lock_guard guard(machine_.mutex_);
     dropLock();
+    std::erase_if(inode_->lockedBytes, [this](const auto& byte) { return byte.second == this; });
   }
 
   IoResult<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) override {
@@ -332,6 +334,20 @@ class SimFile final : public File {
     return {};
   }
 
+  IoResult<bool> tryLockByte(std::uint64_t offset) override {
+    const std::lock_guard guard(machine_.mutex_);
+    if (const int error = machine_.enter(*process_, SimCall::Lock, path_)) return {false, error};
+    return {inode_->lockedBytes.emplace(offset, this).first->second == this, 0};
+  }
+
+  IoStatus unlockByte(std::uint64_t offset) override {
+    const std::lock_guard guard(machine_.mutex_);
+    if (const int error = machine_.enter(*process_, SimCall::Lock, path_)) return {error};
+    const auto at = inode_->lockedBytes.find(offset);
+    if (at != inode_->lockedBytes.end() && at->second == this) inode_->lockedBytes.erase(at);
+    return {};
+  }
+
   void dropLock() {
     std::erase_if(inode_->locks, [this](const auto& lock) { return lock.first == this; });
   }
@@ -420,6 +436,7 @@ std::unique_ptr<SimFs> SimFs::clone(std::uint64_t seed) const {
   for (const auto& [id, inode] : inodes_) {
     auto twin = std::make_shared<Inode>(*inode);
     twin->locks.clear();
+    twin->lockedBytes.clear();
     if (inode->page) twin->pageContent = inode->page->load();
     twin->page.reset();
     copy->inodes_.emplace(id, std::move(twin));
@@ -441,9 +458,11 @@ void SimFs::kill(SimProcess& process) {
   if (!process.alive_) return;
   process.alive_ = false;
   for (const auto& [id, inode] : inodes_) {
-    std::erase_if(inode->locks, [&](const auto& lock) {
-      return static_cast<const SimFile*>(lock.first)->process() == &process;
-    });
+    const auto ofProcess = [&](const File* holder) {
+      return static_cast<const SimFile*>(holder)->process() == &process;
+    };
+    std::erase_if(inode->locks, [&](const auto& lock) { return ofProcess(lock.first); });
+    std::erase_if(inode->lockedBytes, [&](const auto& byte) { return ofProcess(byte.second); });
   }
   for (const auto& weak : process.pages_) {
     if (const auto page = weak.lock()) static_cast<SimSharedPage&>(*page).detach();
@@ -568,6 +587,7 @@ void SimFs::crash(std::uint64_t seed, Damage damage) {
   for (const auto& [id, inode] : inodes_) {
     auto twin = std::make_shared<Inode>(*inode);  // dead descriptors keep the old one
     twin->locks.clear();
+    twin->lockedBytes.clear();
     damageFile(*twin, damage, random, prefixEnd, stale);
     twin->cache = twin->disk;
     if (twin->page || !twin->pageContent.empty()) {

@@ -29,7 +29,7 @@ enum class SimCall : std::uint8_t {
   Allocate,
   Sync,
   DropCache,
-  Lock,  // tryLock, lock and unlock
+  Lock,  // of files and of bytes
   MakeDirectories,
   Rename,
   Remove,

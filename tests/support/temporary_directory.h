@@ -9,11 +9,12 @@
 
 namespace penstock::testing {
 
-/// A new directory under the system's temporary one, removed with all that is in it.
+/// A new directory, by default under the system's temporary one, removed with all that is in it.
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "penstock-XXXXXX").string();
+  explicit TemporaryDirectory(
+      const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
+    std::string pattern = (parent / "penstock-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp " + pattern);
     path_ = pattern;
   }

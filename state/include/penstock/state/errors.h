@@ -117,6 +117,38 @@ class Closed : public Error {
   explicit Closed(const std::string& message) : Error(ErrorCode::RestartTask, message) {}
 };
 
+/// A lock was not free in time; what was to be done under it was not. Names the lock.
+class LockTimeout : public Error {
+ public:
+  explicit LockTimeout(const std::string& message) : Error(ErrorCode::Retry, message) {}
+};
+
+/// An updater that changes the key it is called for: it would wait for itself. Nothing was changed.
+class NestedUpdate : public Error {
+ public:
+  explicit NestedUpdate(const std::string& message) : Error(ErrorCode::FixConfiguration, message) {}
+};
+
+/// Others changed the key each time between the reading and the writing of it. Nothing was changed.
+class Conflict : public Error {
+ public:
+  explicit Conflict(const std::string& message) : Error(ErrorCode::Retry, message) {}
+};
+
+/// A database that cannot be reached, is shutting down or has no connection left. Nothing was
+/// changed; the next call connects anew.
+class Unavailable : public Error {
+ public:
+  explicit Unavailable(const std::string& message) : Error(ErrorCode::Retry, message) {}
+};
+
+/// The connection was lost when a change had been sent and no answer had come: it is made, whole,
+/// or it is not. Read before doing it again.
+class OutcomeUnknown : public Error {
+ public:
+  explicit OutcomeUnknown(const std::string& message) : Error(ErrorCode::RestartTask, message) {}
+};
+
 /// A position that its topic no longer (or never) held. Never reset by itself.
 class PositionOutOfRange : public Error {
  public:

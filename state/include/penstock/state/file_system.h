@@ -68,6 +68,11 @@ class File {
   /// flock, blocking.
   virtual IoStatus lock(LockKind kind) = 0;
   virtual IoStatus unlock() = 0;
+  /// Locks the byte at `offset` (below 2^63), which need not exist, exclusively and without waiting
+  /// (open file description lock): false when another open file holds it. This file holds it once,
+  /// however often it asks.
+  virtual IoResult<bool> tryLockByte(std::uint64_t offset) = 0;
+  virtual IoStatus unlockByte(std::uint64_t offset) = 0;
 };
 
 /// A few KiB shared by all processes that map the same file; its content does not survive a
