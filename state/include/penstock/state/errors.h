@@ -117,6 +117,19 @@ class Closed : public Error {
   explicit Closed(const std::string& message) : Error(ErrorCode::RestartTask, message) {}
 };
 
+/// A lock was not free in time; what was to be done under it was not. Names the lock.
+class LockTimeout : public Error {
+ public:
+  explicit LockTimeout(const std::string& message) : Error(ErrorCode::Retry, message) {}
+};
+
+/// Two locks are taken in one order here and in the other one elsewhere, so that two threads could
+/// wait for each other for ever. Names both; the program has to settle on one order.
+class LockOrder : public Error {
+ public:
+  explicit LockOrder(const std::string& message) : Error(ErrorCode::FixConfiguration, message) {}
+};
+
 /// A position that its topic no longer (or never) held. Never reset by itself.
 class PositionOutOfRange : public Error {
  public:

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <penstock/state/errors.h>
+#include <penstock/state/file_system.h>
+#include <penstock/state/value.h>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace penstock::state {
+
+/// A value as it was at some moment: nobody changes it any more. Null when there was none.
+using SharedValue = std::shared_ptr<const Value>;
+
+/// One name of a SharedState, as it was at some moment.
+struct SharedEntry {
+  std::string name;
+  SharedValue value;                // never null
+  std::vector<std::string> scopes;  // as they were given; often none
+};
+
+/// Which names are meant: those that pass all four. An empty list, or pattern, lets all pass.
+struct SharedFilter {
+  std::vector<std::string> include = {};  // these names; one that is not there is ignored
+  std::vector<std::string> exclude = {};  // not these
+  std::vector<std::string> scopes = {};   // with one of these scopes: names without any do not pass
+  std::string pattern = {};               // a regular expression (ECMAScript) found in the name
+};
+
+/// What `SharedState::update` found and left.
+struct SharedUpdate {
+  SharedValue previous;  // null: the name was absent
+  SharedValue current;
+};
+
+/// A named lock, held until the guard goes.
+///
+/// Threads: owned by the thread that took it.
+class [[nodiscard]] SharedGuard {
+ public:
+  SharedGuard(SharedGuard&& other) noexcept = default;
+  SharedGuard& operator=(SharedGuard&& other) noexcept = default;
+
+ private:
+  friend class SharedState;
+  explicit SharedGuard(std::shared_ptr<void> held) : held_(std::move(held)) {}
+  std::shared_ptr<void> held_;
+};
+
+/// How a SharedState is made.
+struct SharedStateOptions {
+  /// Whose state it is. Stands in every file; a file of another application is not restored.
+  /// Empty: not checked, on either side.
+  std::string application = {};
+};
+
+/// Named values that every thread of a process shares.
+///
+/// Use it for what handlers, timers and requests of one program must agree on: settings, the last
+/// of something, lists of some thousand values. It lives in memory; what is to outlast the process
+/// is saved to a file. Where each change must survive a crash by itself use `LocalFileStorage`.
+///
+/// Names are 1 - 512 bytes of any kind, compared byte by byte, and keep the order in which they
+/// came; a name that is set again keeps its place. Each has a value – null is one, and not the
+/// same as none – and any number of scopes, words that say what it belongs to.
+///
+/// Ownership: what calls return are snapshots that nobody changes and that stay valid.
+/// Threads: safe from any thread. Each call is one step; `update` is the way to change a value
+/// depending on what it was. What belongs together in several names is written under a `lock`:
+/// `snapshot` and the calls that write a file wait until no other thread holds one.
+/// Errors: InvalidArgument for a name beyond the limits; Closed after `close` and in a forked
+/// child; the rest is said at each call.
+/// Durability: none, but for what was saved to a file.
+/// Cost: a read takes a lock for the time that it takes to find the name, and copies nothing;
+/// writes of names that share a stripe (of 16) wait for each other's `update` functions.
+///
+///     SharedState state;
+///     state.set("hits", 0, {"web"});
+///     state.update("hits", [](std::optional<Value> hits) { return hits->asInt64() + 1; });
+///     state["greeting"] = "hello";
+class SharedState {
+ public:
+  using Change = std::function<Value(std::optional<Value>)>;
+
+  static constexpr std::size_t nameBytesMax = 512;
+  /// As a time to wait: there is no end to it.
+  static constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
+
+  explicit SharedState(const SharedStateOptions& options = {},
+                       const Environment& environment = Environment::real());
+  /// Closes it. Only `close` itself reports if that fails.
+  ~SharedState();
+  SharedState(const SharedState&) = delete;
+  SharedState& operator=(const SharedState&) = delete;
+
+  // One name.
+  /// Sets value and scopes: those that it had are gone.
+  void set(std::string_view name, Value value, std::vector<std::string> scopes = {});
+  /// Null when absent.
+  [[nodiscard]] SharedValue get(std::string_view name) const;
+  [[nodiscard]] Value getOr(std::string_view name, Value fallback) const;
+  [[nodiscard]] std::optional<SharedEntry> entry(std::string_view name) const;
+  [[nodiscard]] bool contains(std::string_view name) const;
+  /// Returns what was removed; null when absent.
+  SharedValue remove(std::string_view name);
+  /// Sets the name to `change(found)`, where `found` is a copy of its value or nullopt, as one step
+  /// that no other write comes between; scopes stay. Reads go on meanwhile. `change` may read this
+  /// state; a call that writes, locks or saves in there is InvalidArgument. What it throws is
+  /// passed on and nothing is changed.
+  SharedUpdate update(std::string_view name, const Change& change);
+
+  /// A name, to be read and written like a variable. Reads null when absent; writing keeps the
+  /// scopes.
+  ///
+  /// Threads: as the state, which must outlive it.
+  class Item {
+   public:
+    Item& operator=(Value value);
+    Item& operator=(const Item& other) { return *this = static_cast<Value>(other); }
+    operator Value() const;
+
+   private:
+    friend class SharedState;
+    Item(SharedState& state, std::string_view name) : state_(state), name_(name) {}
+    SharedState& state_;
+    std::string name_;
+  };
+  [[nodiscard]] Item operator[](std::string_view name) { return {*this, name}; }
+
+  // All names.
+  /// In the order in which they came.
+  [[nodiscard]] std::vector<std::string> names(const SharedFilter& filter = {}) const;
+  /// All of them at one moment at which no other thread holds a lock; the calling thread may.
+  /// LockTimeout after `atMost`.
+  [[nodiscard]] std::vector<SharedEntry> snapshot(
+      const SharedFilter& filter = {},
+      std::chrono::milliseconds atMost = std::chrono::seconds(30)) const;
+
+  // Locks. Their names have nothing to do with those of values.
+  /// InvalidArgument when it is there already.
+  void createLock(std::string_view name);
+  void findOrCreateLock(std::string_view name);
+  /// Waits for it, at most so long. A thread that holds a lock may take it again, and others too.
+  /// A snapshot holds back who holds none yet.
+  /// Errors: InvalidArgument for a name that was not created; LockTimeout. Builds with assertions
+  /// also refuse, with LockOrder, to take two locks in an order that could make two threads wait
+  /// for each other for ever.
+  SharedGuard lock(std::string_view name, std::chrono::milliseconds atMost);
+
+  /// Every later call fails with Closed, waiting ones do at once. Idempotent.
+  void close();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace penstock::state
