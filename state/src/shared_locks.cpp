@@ -102,53 +102,60 @@ void SharedLocks::release(const std::string& name, std::thread::id owner) {
   if (--lock.depth != 0) return;
   const auto holder = holders_.find(owner);
   std::erase(holder->second.held, name);
-  if (holder->second.held.empty() && !holder->second.inSnapshot) holders_.erase(holder);
+  if (holder->second.held.empty() && holder->second.resting == 0) holders_.erase(holder);
   changed_.notify_all();
 }
 
 std::vector<std::string> SharedLocks::heldByOthers(std::thread::id self) const {
   std::vector<std::string> names;
   for (const auto& [thread, holder] : holders_) {
-    if (thread == self || holder.inSnapshot) continue;
+    if (thread == self || holder.resting != 0) continue;
     names.insert(names.end(), holder.held.begin(), holder.held.end());
   }
   return names;
 }
 
+SharedLocks::Rest::Rest(SharedLocks& locks) : locks_(locks), self_(std::this_thread::get_id()) {
+  const std::lock_guard guard(locks_.mutex_);
+  ++locks_.holders_[self_].resting;
+  locks_.changed_.notify_all();
+}
+
+SharedLocks::Rest::~Rest() {
+  const std::lock_guard guard(locks_.mutex_);
+  const auto holder = locks_.holders_.find(self_);
+  if (--holder->second.resting == 0 && holder->second.held.empty()) locks_.holders_.erase(holder);
+}
+
 void SharedLocks::exclusively(std::chrono::milliseconds atMost, const std::function<void()>& call) {
   const Deadline deadline = deadlineOf(atMost);
   const std::thread::id self = std::this_thread::get_id();
-  std::unique_lock guard(mutex_);
-  const std::uint64_t ticket = nextTicket_++;
-  const auto leave = [&] {
-    pending_.erase(ticket);
-    const auto holder = holders_.find(self);
-    if (holder != holders_.end()) {
-      holder->second.inSnapshot = false;
-      if (holder->second.held.empty()) holders_.erase(holder);
+  const Rest rest(*this);
+  {
+    std::unique_lock guard(mutex_);
+    const std::uint64_t ticket = nextTicket_++;
+    const auto leave = [&] {
+      pending_.erase(ticket);
+      changed_.notify_all();
+    };
+    try {
+      pending_.insert(ticket);
+      if (!waitFor(guard, deadline, [&] { return !snapshotRuns_ && heldByOthers(self).empty(); })) {
+        throw LockTimeout(fmt::format(
+            "shared state: for {} ms other snapshots ran, or other threads held the locks [{}]",
+            atMost.count(), fmt::join(heldByOthers(self), ", ")));
+      }
+    } catch (...) {
+      leave();
+      throw;
     }
-    changed_.notify_all();
-  };
-  try {
-    pending_.insert(ticket);
-    holders_[self].inSnapshot = true;
-    changed_.notify_all();
-    if (!waitFor(guard, deadline, [&] { return !snapshotRuns_ && heldByOthers(self).empty(); })) {
-      throw LockTimeout(fmt::format(
-          "shared state: for {} ms other snapshots ran, or other threads held the locks [{}]",
-          atMost.count(), fmt::join(heldByOthers(self), ", ")));
-    }
-  } catch (...) {
     leave();
-    throw;
+    snapshotRuns_ = true;
   }
-  pending_.erase(ticket);
-  snapshotRuns_ = true;
-  guard.unlock();
   const auto end = [&] {
-    guard.lock();
+    const std::lock_guard guard(mutex_);
     snapshotRuns_ = false;
-    leave();
+    changed_.notify_all();
   };
   try {
     call();

@@ -21,8 +21,8 @@ namespace penstock::state {
 /// exclude each other.
 ///
 /// 1. A lock belongs to the thread that took it, which may take it again.
-/// 2. A snapshot runs alone: when every thread that holds a lock is itself waiting for a snapshot
-///    (it cannot write meanwhile, and is where it wants to be seen).
+/// 2. A snapshot runs alone: when every other thread that holds a lock rests, which it does while
+///    it waits for a snapshot or saves (it does not write then, and is where it wants to be seen).
 /// 3. Who holds no lock yet waits for the snapshots that came before; who holds one does not, or
 ///    that snapshot would wait for him and he for it.
 ///
@@ -33,8 +33,20 @@ class SharedLocks : public std::enable_shared_from_this<SharedLocks> {
   void create(std::string_view name, bool mayBeThere);
   /// The lock is held until what is returned goes.
   std::shared_ptr<void> acquire(std::string_view name, std::chrono::milliseconds atMost);
-  /// Runs `call` while no other thread holds a lock.
+  /// Runs `call` while no other thread holds a lock, or those that do are resting.
   void exclusively(std::chrono::milliseconds atMost, const std::function<void()>& call);
+  /// While it lives, the calling thread writes nothing: snapshots need not wait for it.
+  class Rest {
+   public:
+    explicit Rest(SharedLocks& locks);
+    ~Rest();
+    Rest(const Rest&) = delete;
+    Rest& operator=(const Rest&) = delete;
+
+   private:
+    SharedLocks& locks_;
+    const std::thread::id self_;
+  };
   /// Who waits, and who comes, gets Closed.
   void close();
 
@@ -47,7 +59,7 @@ class SharedLocks : public std::enable_shared_from_this<SharedLocks> {
   };
   struct Holder {
     std::vector<std::string> held;  // in the order in which they were taken, each once
-    bool inSnapshot = false;        // waiting for one, or running it
+    std::size_t resting = 0;        // how often it began to, and did not end
   };
 
   static Deadline deadlineOf(std::chrono::milliseconds atMost);
@@ -62,7 +74,7 @@ class SharedLocks : public std::enable_shared_from_this<SharedLocks> {
   std::mutex mutex_;  // guards all of it
   std::condition_variable changed_;
   std::map<std::string, Lock, std::less<>> locks_;
-  std::map<std::thread::id, Holder> holders_;  // threads that hold locks, or wait for a snapshot
+  std::map<std::thread::id, Holder> holders_;  // threads that hold locks, or rest
   std::set<std::uint64_t> pending_;            // tickets of snapshots that wait
   std::uint64_t nextTicket_ = 0;
   bool snapshotRuns_ = false;

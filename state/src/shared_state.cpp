@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "shared_state_core.h"
+#include "shared_state_file.h"
+#include "shared_state_save.h"
 
 namespace penstock::state {
 
@@ -22,6 +24,27 @@ SharedContentPtr contentOf(std::string_view name, Value value, std::vector<std::
 
 std::vector<std::string> scopesOf(const SharedContentPtr& content) {
   return content ? content->scopes : std::vector<std::string>();
+}
+
+// What is left of the time to wait.
+std::chrono::milliseconds leftUntil(std::chrono::steady_clock::time_point until) {
+  return std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+}
+
+// Those of the file, as far as they are not ours, in its order; then those that are only ours.
+std::vector<SharedContentPtr> merged(std::vector<SharedContentPtr> file,
+                                     std::vector<SharedContentPtr> ours) {
+  std::unordered_map<std::string_view, std::size_t> places;
+  for (std::size_t i = 0; i < file.size(); ++i) places.emplace(file[i]->name, i);
+  for (SharedContentPtr& content : ours) {
+    const auto found = places.find(content->name);
+    if (found == places.end()) {
+      file.push_back(std::move(content));
+    } else {
+      file[found->second].swap(content);  // the name of the old one is still looked up by
+    }
+  }
+  return file;
 }
 
 }  // namespace
@@ -120,6 +143,30 @@ void SharedState::findOrCreateLock(std::string_view name) {
 SharedGuard SharedState::lock(std::string_view name, std::chrono::milliseconds atMost) {
   impl_->core.checkMayWrite();
   return SharedGuard(impl_->core.locks().acquire(name, atMost));
+}
+
+void SharedState::save(const std::string& path, const SharedSaveOptions& options) {
+  const SharedFilter filter{options.include, options.exclude, options.scopes, {}};
+  const std::string& application = impl_->options.application;
+  const auto make = [&](const std::optional<std::string>& before,
+                        std::chrono::steady_clock::time_point until) {
+    auto contents = impl_->core.quietCut(filter, leftUntil(until));
+    if (options.merge && before) {
+      contents = merged(parseSharedFile(*before, path, application), std::move(contents));
+    }
+    return formatSharedFile(contents, application, impl_->environment.clock->wallMs(),
+                            options.compress);
+  };
+  replaceFile(impl_->core, impl_->environment, path, options.atMost, options.merge, make);
+}
+
+Restored SharedState::restore(const std::string& path, const SharedRestoreOptions& options) {
+  impl_->core.checkMayWrite();
+  const auto text = readWholeFile(*impl_->environment.files, path);
+  if (!text) return Restored::NotFound;
+  impl_->core.put(parseSharedFile(*text, path, impl_->options.application), options.merge,
+                  options.atMost);
+  return Restored::Restored;
 }
 
 void SharedState::close() { impl_->core.close(); }

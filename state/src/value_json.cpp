@@ -4,14 +4,16 @@
 // because only there an integer that is too large can still be told from a double, and because
 // depth is bounded before anything is built.
 
+#include "value_json.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "penstock/state/errors.h"
-#include "penstock/state/value.h"
+#include "bytes.h"
 
 namespace penstock::state {
 namespace {
@@ -76,15 +78,12 @@ bool isEscapable(std::string_view name) {
   return dollars != 0 && isMark(name.substr(dollars - 1));
 }
 
-std::optional<std::string> quoted(const std::string& text) {
-  try {
-    return Json(text).dump();
-  } catch (const Json::type_error&) {  // not UTF-8
-    return std::nullopt;
-  }
+JsonIndent deeper(JsonIndent indent) {
+  if (indent) *indent += 2;
+  return indent;
 }
 
-void append(const Value& value, std::size_t depth, std::string& out) {
+void append(const Value& value, std::size_t depth, JsonIndent indent, std::string& out) {
   if (depth > Value::depthMax) {
     throw InvalidArgument(
         fmt::format("the value is nested more than {} deep; flatten it", Value::depthMax));
@@ -112,7 +111,7 @@ void append(const Value& value, std::size_t depth, std::string& out) {
       return;
     }
     case ValueType::String:
-      if (const auto text = quoted(value.asString())) {
+      if (const auto text = jsonString(value.asString())) {
         out += *text;
       } else {
         out += fmt::format(R"({{"{}":"{}"}})", stringMark, toBase64(value.asString()));
@@ -130,8 +129,10 @@ void append(const Value& value, std::size_t depth, std::string& out) {
       const char* separator = "";
       for (const Value& item : value.asList()) {
         out += std::exchange(separator, ",");
-        append(item, depth + 1, out);
+        appendJsonBreak(deeper(indent), out);
+        append(item, depth + 1, deeper(indent), out);
       }
+      if (*separator != '\0') appendJsonBreak(indent, out);
       out += ']';
       return;
     }
@@ -139,64 +140,113 @@ void append(const Value& value, std::size_t depth, std::string& out) {
       out += '{';
       const char* separator = "";
       for (const auto& [name, member] : value.asMap()) {
-        const auto text = quoted(isEscapable(name) ? "$" + name : name);
+        const auto text = jsonString(isEscapable(name) ? "$" + name : name);
         if (!text) {
           throw InvalidArgument("a member's name is not UTF-8, which JSON cannot say");
         }
         out += std::exchange(separator, ",");
+        appendJsonBreak(deeper(indent), out);
         out += *text;
-        out += ':';
-        append(member, depth + 1, out);
+        out += indent ? ": " : ":";
+        append(member, depth + 1, deeper(indent), out);
       }
+      if (*separator != '\0') appendJsonBreak(indent, out);
       out += '}';
       return;
     }
   }
 }
 
-[[noreturn]] void refuse(const std::string& why) {
-  throw InvalidArgument(fmt::format("JSON: {}", why));
+/// Where in a text its parser is.
+struct Place {
+  const char* begin = nullptr;
+  const char* at = nullptr;  // behind what it has taken
+};
+
+/// Lets a Place follow a parser.
+class Characters {
+ public:
+  using iterator_category = std::input_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  Characters(const char* at, Place* place) : at_(at), place_(place) {}
+  const char& operator*() const { return *at_; }
+  Characters& operator++() {
+    place_->at = ++at_;
+    return *this;
+  }
+  Characters operator++(int) {
+    Characters before = *this;
+    ++*this;
+    return before;
+  }
+  friend bool operator==(const Characters& left, const Characters& right) {
+    return left.at_ == right.at_;
+  }
+
+ private:
+  const char* at_;
+  Place* place_;
+};
+
+[[noreturn]] void refuse(const Place& place, const std::string& why) {
+  throw JsonError(why, static_cast<std::uint64_t>(place.at - place.begin));
+}
+
+ValueMap mapOf(const Place& place, std::vector<ValueMap::Entry> entries) {
+  try {
+    return ValueMap(std::move(entries));
+  } catch (const InvalidArgument& error) {  // a name that is there twice
+    refuse(place, error.what());
+  }
 }
 
 // A closed object as the value it stands for.
-Value objectValue(std::vector<ValueMap::Entry> entries) {
+Value objectValue(const Place& place, std::vector<ValueMap::Entry> entries) {
   if (entries.size() != 1 || !isMark(entries[0].first)) {
     for (auto& [name, member] : entries) {
       if (!isMark(name) && isEscapable(name)) name.erase(0, 1);
     }
-    return ValueMap(std::move(entries));
+    return mapOf(place, std::move(entries));
   }
   const auto& [mark, content] = entries[0];
   if (content.type() != ValueType::String) {
-    refuse(fmt::format("the member of \"{}\" must be a string", mark));
+    refuse(place, fmt::format("the member of \"{}\" must be a string", mark));
   }
   const std::string& text = content.asString();
   if (mark == doubleMark) {
     if (text == "NaN") return std::numeric_limits<double>::quiet_NaN();
     if (text == "Infinity") return std::numeric_limits<double>::infinity();
     if (text == "-Infinity") return -std::numeric_limits<double>::infinity();
-    refuse(fmt::format("\"$double\" is \"NaN\", \"Infinity\" or \"-Infinity\", not \"{}\"", text));
+    refuse(place,
+           fmt::format("\"$double\" is \"NaN\", \"Infinity\" or \"-Infinity\", not \"{}\"", text));
   }
   auto bytes = fromBase64(text);
-  if (!bytes) refuse(fmt::format("the member of \"{}\" is no base64", mark));
+  if (!bytes) refuse(place, fmt::format("the member of \"{}\" is no base64", mark));
   if (mark == stringMark) return std::move(*bytes);
   return std::as_bytes(std::span(*bytes));
 }
 
 class Reader : public nlohmann::json_sax<Json> {
  public:
+  Reader(const Place& place, JsonDialect dialect, std::size_t depthMax)
+      : place_(place), exact_(dialect == JsonDialect::Exact), depthMax_(depthMax) {}
   Value take() { return std::move(root_); }
 
   bool null() override { return add(Value()); }
   bool boolean(bool value) override { return add(value); }
   bool number_integer(number_integer_t value) override { return add(value); }
-  bool number_unsigned(number_unsigned_t value) override { return add(Value(value)); }
+  bool number_unsigned(number_unsigned_t value) override {
+    if (std::in_range<std::int64_t>(value)) return add(Value(value));
+    return beyondInt64(fmt::format("{}", value));
+  }
   bool number_float(number_float_t value, const string_t& text) override {
     // The parser falls back to double for an integer beyond 64 bits.
-    if (text.find_first_of(".eE") == string_t::npos) {
-      refuse(fmt::format("{} does not fit an int64", text));
-    }
-    return add(value);
+    if (text.find_first_of(".eE") == string_t::npos) return beyondInt64(text);
+    return exact_ ? add(value) : add(Value(asBytes(text)));
   }
   bool string(string_t& value) override { return add(std::move(value)); }
   bool binary(binary_t&) override { return false; }  // never in JSON text
@@ -209,7 +259,8 @@ class Reader : public nlohmann::json_sax<Json> {
   bool end_object() override {
     Open object = std::move(open_.back());
     open_.pop_back();
-    return add(objectValue(std::move(object.entries)));
+    return add(exact_ ? objectValue(place_, std::move(object.entries))
+                      : mapOf(place_, std::move(object.entries)));
   }
   bool end_array() override {
     Value list = std::move(open_.back().items);
@@ -217,7 +268,7 @@ class Reader : public nlohmann::json_sax<Json> {
     return add(std::move(list));
   }
   bool parse_error(std::size_t, const std::string&, const Json::exception& error) override {
-    refuse(error.what());
+    refuse(place_, error.what());
   }
 
  private:
@@ -229,11 +280,15 @@ class Reader : public nlohmann::json_sax<Json> {
   };
 
   bool open(bool object) {
-    if (open_.size() >= Value::depthMax) {
-      refuse(fmt::format("nested more than {} deep", Value::depthMax));
+    if (open_.size() >= depthMax_) {
+      refuse(place_, fmt::format("nested more than {} deep", depthMax_));
     }
     open_.emplace_back().object = object;
     return true;
+  }
+  bool beyondInt64(const std::string& text) {
+    if (exact_) refuse(place_, fmt::format("{} does not fit an int64", text));
+    return add(Value(asBytes(text)));
   }
   bool add(Value value) {
     if (open_.empty()) {
@@ -246,22 +301,49 @@ class Reader : public nlohmann::json_sax<Json> {
     return true;
   }
 
+  const Place& place_;
+  const bool exact_;
+  const std::size_t depthMax_;
   std::vector<Open> open_;
   Value root_;
 };
 
 }  // namespace
 
+Value parseJson(std::string_view json, JsonDialect dialect, std::size_t depthMax) {
+  Place place{json.data(), json.data()};
+  Reader reader(place, dialect, depthMax);
+  Json::sax_parse(Characters(json.data(), &place), Characters(json.data() + json.size(), &place),
+                  &reader);
+  return reader.take();
+}
+
+void appendJson(const Value& value, JsonIndent indent, std::string& out) {
+  append(value, 1, indent, out);
+}
+
+void appendJsonBreak(JsonIndent indent, std::string& out) {
+  if (!indent) return;
+  out += '\n';
+  out.append(*indent, ' ');
+}
+
+std::optional<std::string> jsonString(std::string_view text) {
+  try {
+    return Json(text).dump();
+  } catch (const Json::type_error&) {  // not UTF-8
+    return std::nullopt;
+  }
+}
+
 std::string Value::toJson() const {
   std::string out;
-  append(*this, 1, out);
+  appendJson(*this, std::nullopt, out);
   return out;
 }
 
 Value Value::fromJson(std::string_view json) {
-  Reader reader;
-  Json::sax_parse(json, &reader);
-  return reader.take();
+  return parseJson(json, JsonDialect::Exact, depthMax);
 }
 
 }  // namespace penstock::state

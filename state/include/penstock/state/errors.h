@@ -130,6 +130,12 @@ class LockOrder : public Error {
   explicit LockOrder(const std::string& message) : Error(ErrorCode::FixConfiguration, message) {}
 };
 
+/// A file that somebody else wrote: of another kind, or of another application. Names the file.
+class ForeignFile : public Error {
+ public:
+  explicit ForeignFile(const std::string& message) : Error(ErrorCode::FixConfiguration, message) {}
+};
+
 /// A position that its topic no longer (or never) held. Never reset by itself.
 class PositionOutOfRange : public Error {
  public:

@@ -5,6 +5,7 @@
 #include <penstock/state/file_system.h>
 #include <penstock/state/value.h>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -58,6 +59,32 @@ struct SharedStateOptions {
   /// Whose state it is. Stands in every file; a file of another application is not restored.
   /// Empty: not checked, on either side.
   std::string application = {};
+};
+
+/// What `SharedState::save` writes, and how. The lists are as in SharedFilter.
+struct SharedSaveOptions {
+  std::vector<std::string> include = {};
+  std::vector<std::string> exclude = {};
+  std::vector<std::string> scopes = {};
+  bool compress = false;  // one line without blanks
+  /// Names that are only in the file stay in it; else it holds what was selected and nothing more.
+  bool merge = false;
+  /// To wait for threads that hold locks, and for others who save to the same file.
+  std::chrono::milliseconds atMost = std::chrono::seconds(30);
+};
+
+/// How a file is restored.
+struct SharedRestoreOptions {
+  /// Names that are not in the file stay; those that are get its value and scopes. Else the file
+  /// takes the place of all that is there.
+  bool merge = false;
+  std::chrono::milliseconds atMost = std::chrono::seconds(30);  // for threads that hold locks
+};
+
+/// Whether there was a file.
+enum class Restored : std::uint8_t {
+  NotFound,  // nothing was changed
+  Restored,
 };
 
 /// Named values that every thread of a process shares.
@@ -152,6 +179,24 @@ class SharedState {
   /// also refuse, with LockOrder, to take two locks in an order that could make two threads wait
   /// for each other for ever.
   SharedGuard lock(std::string_view name, std::chrono::milliseconds atMost);
+
+  // Files, docs/formats/shared-state.md. A path is taken as the system takes it; its directory has
+  // to be there.
+  /// Writes what passes all three lists, as it is at one moment (see `snapshot`), in the place of
+  /// what was there, which is kept as `<path>.previous` unless it was damaged. When it returns, the
+  /// file is on disk; at any instant before, and after any error, a crash or `kill -9`, the old
+  /// file or the new one is there as a whole. Who saves to the same file at the same time, in this
+  /// process or another, waits: `<path>.lock` stays behind, empty. Errors: InvalidArgument, naming
+  /// it, for a value nested more than Value::depthMax deep; LockTimeout; DiskFull and IoError; with
+  /// `merge` those of `restore`, and SourceChanged for a file that somebody replaced meanwhile.
+  /// After an IoError of syncing, the new file may be there already, but is not known to be on
+  /// disk.
+  void save(const std::string& path, const SharedSaveOptions& options = {});
+  /// Reads what `save` has written. All of it is checked before anything is changed.
+  /// Errors: Corruption, with file and offset, for a file that is empty, cut off or damaged;
+  /// ForeignFile for one that no shared state, or another application, has written; FormatTooNew;
+  /// LockTimeout; IoError.
+  Restored restore(const std::string& path, const SharedRestoreOptions& options = {});
 
   /// Every later call fails with Closed, waiting ones do at once. Idempotent.
   void close();
