@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "penstock/state/shared_state.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
+#include "pode_file.h"
 #include "shared_state_core.h"
 #include "shared_state_file.h"
 #include "shared_state_save.h"
@@ -167,6 +170,28 @@ Restored SharedState::restore(const std::string& path, const SharedRestoreOption
   impl_->core.put(parseSharedFile(*text, path, impl_->options.application), options.merge,
                   options.atMost);
   return Restored::Restored;
+}
+
+Restored SharedState::importPode(const std::string& path, const SharedRestoreOptions& options) {
+  impl_->core.checkMayWrite();
+  const auto bytes = readWholeFile(*impl_->environment.files, path);
+  if (!bytes) return Restored::NotFound;
+  impl_->core.put(parsePodeFile(*bytes, path), options.merge, options.atMost);
+  return Restored::Restored;
+}
+
+void SharedState::exportPode(const std::string& path, const PodeExportOptions& options) {
+  if (options.version != 1 && options.version != 2) {
+    throw InvalidArgument(fmt::format(
+        "shared state: Pode's files are written in version 1 or 2, not {}", options.version));
+  }
+  const SharedFilter filter{options.include, options.exclude, options.scopes, {}};
+  const auto make = [&](const std::optional<std::string>&,
+                        std::chrono::steady_clock::time_point until) {
+    return formatPodeFile(impl_->core.quietCut(filter, leftUntil(until)), options.version,
+                          impl_->environment.clock->wallMs(), options.compress);
+  };
+  replaceFile(impl_->core, impl_->environment, path, options.atMost, false, make);
 }
 
 void SharedState::close() { impl_->core.close(); }

@@ -81,6 +81,16 @@ struct SharedRestoreOptions {
   std::chrono::milliseconds atMost = std::chrono::seconds(30);  // for threads that hold locks
 };
 
+/// What `SharedState::exportPode` writes, and how. See SharedSaveOptions.
+struct PodeExportOptions {
+  int version = 2;  // of Pode's files; 1: without types, for Pode before 2.14
+  std::vector<std::string> include = {};
+  std::vector<std::string> exclude = {};
+  std::vector<std::string> scopes = {};
+  bool compress = false;
+  std::chrono::milliseconds atMost = std::chrono::seconds(30);
+};
+
 /// Whether there was a file.
 enum class Restored : std::uint8_t {
   NotFound,  // nothing was changed
@@ -197,6 +207,19 @@ class SharedState {
   /// ForeignFile for one that no shared state, or another application, has written; FormatTooNew;
   /// LockTimeout; IoError.
   Restored restore(const std::string& path, const SharedRestoreOptions& options = {});
+
+  // Files of Pode, a web framework for PowerShell whose states these are modelled on.
+  /// Reads a file that Pode has saved: versions 0, 1, the two mixed, 2; UTF-8 or UTF-16. What a
+  /// Value has no room for is kept as a map with a mark: `{"$pode.DateTime": "2026-…"}`,
+  /// `{"$pode.HashSet":
+  /// [...]}`; a map that is no ordered dictionary has a member "$pode" that says what it is.
+  /// Errors: as `restore`; Corruption also for what is no state of Pode's.
+  Restored importPode(const std::string& path, const SharedRestoreOptions& options = {});
+  /// Writes a file for Pode, in the way of `save`. What was imported of version 2 comes out as it
+  /// came in; integers of all sizes as Int32 or, where that is too small, Int64.
+  /// Errors: as `save`; InvalidArgument, naming it, for a value that Pode has no room for (bytes,
+  /// strings that are not UTF-8; in version 1, NaN and infinities), and for another version.
+  void exportPode(const std::string& path, const PodeExportOptions& options = {});
 
   /// Every later call fails with Closed, waiting ones do at once. Idempotent.
   void close();
