@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "pode_file.h"
+#include "shared_autosave.h"
 #include "shared_state_core.h"
 #include "shared_state_file.h"
 #include "shared_state_save.h"
@@ -56,10 +57,68 @@ struct SharedState::Impl {
   Impl(const SharedStateOptions& given, const Environment& with)
       : options(given), environment(with) {}
 
+  using Cut = std::function<std::vector<SharedContentPtr>(const SharedFilter& filter,
+                                                          std::chrono::milliseconds atMost)>;
+  Cut quietCut() {
+    return [this](const SharedFilter& filter, std::chrono::milliseconds atMost) {
+      return core.quietCut(filter, atMost);
+    };
+  }
+  void save(const std::string& path, const SharedSaveOptions& how, const Cut& cut);
+  void close();
+
   const SharedStateOptions options;
   const Environment environment;
   SharedCore core;
+  std::mutex closing;  // one close, or call of autosave, after the other
+  std::mutex mutex;    // guards the pointer
+  std::shared_ptr<SharedAutosave> autosave;
+
+  std::shared_ptr<SharedAutosave> currentAutosave() {
+    const std::lock_guard guard(mutex);
+    return autosave;
+  }
 };
+
+void SharedState::Impl::save(const std::string& path, const SharedSaveOptions& how,
+                             const Cut& cut) {
+  const SharedFilter filter{how.include, how.exclude, how.scopes, {}};
+  const auto make = [&](const std::optional<std::string>& before,
+                        std::chrono::steady_clock::time_point until) {
+    auto contents = cut(filter, leftUntil(until));
+    if (how.merge && before) {
+      contents = merged(parseSharedFile(*before, path, options.application), std::move(contents));
+    }
+    return formatSharedFile(contents, options.application, environment.clock->wallMs(),
+                            how.compress);
+  };
+  replaceFile(core.locks(), environment, path, how.atMost, how.merge, make);
+}
+
+void SharedState::Impl::close() {
+  const std::lock_guard guard(closing);
+  if (core.closed()) return;
+  const auto last = currentAutosave();
+  if (last && last->options().atShutdown) {
+    core.checkMayWrite();
+    last->stop();
+    const AutosaveOptions& how = last->options();
+    core.close(how.save.atMost);
+    try {
+      last->saveNow([&] {
+        save(how.path, how.save,
+             [this](const SharedFilter& filter, auto) { return core.cut(filter); });
+      });
+    } catch (...) {
+      core.reopen();
+      throw;
+    }
+  } else if (last) {
+    last->stop();
+  }
+  core.close(std::nullopt);
+  core.locks().close();
+}
 
 SharedState::SharedState(const SharedStateOptions& options, const Environment& environment)
     : impl_(std::make_unique<Impl>(options, environment)) {}
@@ -71,7 +130,7 @@ SharedState::~SharedState() {
     return;
   }
   try {
-    close();
+    impl_->close();
   } catch (const std::exception&) {  // only close itself reports it
   }
 }
@@ -120,6 +179,7 @@ SharedState::Item::operator Value() const { return state_.getOr(name_, nullptr);
 
 std::vector<std::string> SharedState::names(const SharedFilter& filter) const {
   std::vector<std::string> names;
+  impl_->core.checkOpen();
   for (const SharedContentPtr& content : impl_->core.cut(filter)) names.push_back(content->name);
   return names;
 }
@@ -149,18 +209,8 @@ SharedGuard SharedState::lock(std::string_view name, std::chrono::milliseconds a
 }
 
 void SharedState::save(const std::string& path, const SharedSaveOptions& options) {
-  const SharedFilter filter{options.include, options.exclude, options.scopes, {}};
-  const std::string& application = impl_->options.application;
-  const auto make = [&](const std::optional<std::string>& before,
-                        std::chrono::steady_clock::time_point until) {
-    auto contents = impl_->core.quietCut(filter, leftUntil(until));
-    if (options.merge && before) {
-      contents = merged(parseSharedFile(*before, path, application), std::move(contents));
-    }
-    return formatSharedFile(contents, application, impl_->environment.clock->wallMs(),
-                            options.compress);
-  };
-  replaceFile(impl_->core, impl_->environment, path, options.atMost, options.merge, make);
+  impl_->core.checkMayWrite();
+  impl_->save(path, options, impl_->quietCut());
 }
 
 Restored SharedState::restore(const std::string& path, const SharedRestoreOptions& options) {
@@ -185,15 +235,41 @@ void SharedState::exportPode(const std::string& path, const PodeExportOptions& o
     throw InvalidArgument(fmt::format(
         "shared state: Pode's files are written in version 1 or 2, not {}", options.version));
   }
+  impl_->core.checkMayWrite();
   const SharedFilter filter{options.include, options.exclude, options.scopes, {}};
   const auto make = [&](const std::optional<std::string>&,
                         std::chrono::steady_clock::time_point until) {
     return formatPodeFile(impl_->core.quietCut(filter, leftUntil(until)), options.version,
                           impl_->environment.clock->wallMs(), options.compress);
   };
-  replaceFile(impl_->core, impl_->environment, path, options.atMost, false, make);
+  replaceFile(impl_->core.locks(), impl_->environment, path, options.atMost, false, make);
 }
 
-void SharedState::close() { impl_->core.close(); }
+void SharedState::autosave(const AutosaveOptions& options) {
+  impl_->core.checkMayWrite();
+  const auto save = [this, path = options.path, how = options.save] {
+    impl_->save(path, how, impl_->quietCut());
+  };
+  const std::lock_guard closing(impl_->closing);
+  impl_->core.checkOpen();
+  auto next =
+      std::make_shared<SharedAutosave>(options, impl_->environment, impl_->core.changes(), save);
+  {
+    const std::lock_guard guard(impl_->mutex);
+    impl_->autosave.swap(next);
+  }
+  if (next) next->stop();
+}
+
+AutosaveStatus SharedState::autosaveStatus() const {
+  const auto current = impl_->currentAutosave();
+  return current ? current->status() : AutosaveStatus();
+}
+
+void SharedState::testingTick() {
+  if (const auto current = impl_->currentAutosave()) current->tick();
+}
+
+void SharedState::close() { impl_->close(); }
 
 }  // namespace penstock::state

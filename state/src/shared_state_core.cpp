@@ -119,8 +119,8 @@ SharedCore::Written SharedCore::write(std::string_view name, const Make& make) {
     } else {
       return written;
     }
+    changes_.raise();  // under the lock: what a cut has, was told before it
   }
-  if (onChange_) onChange_();
   return written;
 }
 
@@ -142,7 +142,6 @@ std::vector<SharedContentPtr> SharedCore::cut(const SharedFilter& filter) const 
       locks.emplace_back(stripe.data);
       count += stripe.slots.size();
     }
-    checkOpen();
     slots.reserve(count);
     for (const Stripe& stripe : stripes_) {
       for (const auto& [name, slot] : stripe.slots) slots.push_back(slot);
@@ -180,7 +179,7 @@ void SharedCore::put(std::vector<SharedContentPtr> contents, bool merge,
     checkOpen();
     if (!merge) {
       for (std::size_t i = 0; i < stripeCount; ++i) stripes_[i].slots.swap(fresh[i]);
-      return;
+      return changes_.raise();
     }
     // What may throw comes first, so that all of it is there or nothing.
     for (std::size_t i = 0; i < stripeCount; ++i) {
@@ -198,16 +197,20 @@ void SharedCore::put(std::vector<SharedContentPtr> contents, bool merge,
         }
       }
     }
+    changes_.raise();
   });
-  if (onChange_) onChange_();
 }
 
-void SharedCore::close() {
-  {
+void SharedCore::close(std::optional<std::chrono::milliseconds> quietFor) {
+  const auto mark = [&] {
     const auto data = lockAll(&Stripe::data);
     closed_ = true;
+  };
+  if (quietFor) {
+    locks_->exclusively(*quietFor, mark);
+  } else {
+    mark();
   }
-  locks_->close();
 }
 
 }  // namespace penstock::state

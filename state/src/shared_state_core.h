@@ -5,6 +5,8 @@
 #include <penstock/state/shared_state.h>
 #include <array>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -32,6 +34,35 @@ SharedValue valueOf(SharedContentPtr content) noexcept;
 /// A filter, ready to be asked. InvalidArgument for a pattern that is none.
 std::function<bool(const SharedContent&)> passes(const SharedFilter& filter);
 
+/// Whether something has changed since it was last asked.
+///
+/// Threads: safe from any thread.
+class ChangeSignal {
+ public:
+  void raise() {
+    if (raised_.load(std::memory_order_relaxed) || raised_.exchange(true)) return;
+    wake();
+  }
+  /// A change that is not seen by who reads the values behind this raises it again.
+  bool take() noexcept { return raised_.exchange(false); }
+  [[nodiscard]] bool raised() const noexcept { return raised_; }
+  void wake() {
+    const std::lock_guard guard(mutex_);
+    changed_.notify_all();
+  }
+  /// Until `done()`, asked when it is raised or woken; at most so long.
+  template <typename Done>
+  void waitFor(std::chrono::microseconds atMost, Done&& done) {
+    std::unique_lock guard(mutex_);
+    changed_.wait_for(guard, atMost, done);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::atomic<bool> raised_{false};
+};
+
 /// The values of a SharedState in memory.
 ///
 /// 1. A name lives in the stripe that its hash says. What a stripe holds changes only under both of
@@ -54,7 +85,7 @@ class SharedCore {
   SharedContentPtr get(std::string_view name) const;
   /// Sets the name to what `make` returns, or removes it.
   Written write(std::string_view name, const Make& make);
-  /// All that pass, as they are at one moment, in the order in which they came.
+  /// All that pass, as they are at one moment, in the order in which they came. Also after close.
   std::vector<SharedContentPtr> cut(const SharedFilter& filter) const;
   /// The same at a moment at which no other thread holds a lock.
   std::vector<SharedContentPtr> quietCut(const SharedFilter& filter,
@@ -62,7 +93,11 @@ class SharedCore {
   /// Sets all of them at once, at such a moment; without `merge` they take the place of all others.
   /// REQUIRES: each name once.
   void put(std::vector<SharedContentPtr> contents, bool merge, std::chrono::milliseconds atMost);
-  void close();
+  /// Writes and reads fail from now on; with `quietFor`, from a moment on at which no other thread
+  /// holds a lock.
+  void close(std::optional<std::chrono::milliseconds> quietFor);
+  void reopen() noexcept { closed_ = false; }
+  [[nodiscard]] bool closed() const noexcept { return closed_; }
 
   /// Throws what a call has to after close and in a forked child.
   void checkOpen() const;
@@ -71,8 +106,8 @@ class SharedCore {
   [[nodiscard]] bool forkedChild() const noexcept { return process_.forkedChild(); }
   [[nodiscard]] SharedLocks& locks() const noexcept { return *locks_; }
 
-  /// Called after each write, by the thread that wrote. REQUIRES: set while nobody writes.
-  void onChange(std::function<void()> call) { onChange_ = std::move(call); }
+  /// Raised by each write.
+  [[nodiscard]] ChangeSignal& changes() noexcept { return changes_; }
 
  private:
   struct Hash {
@@ -101,7 +136,7 @@ class SharedCore {
   std::atomic<bool> closed_{false};  // set under `data` of all stripes
   const std::shared_ptr<SharedLocks> locks_ = std::make_shared<SharedLocks>();
   const ProcessMark process_;
-  std::function<void()> onChange_;
+  ChangeSignal changes_;
 };
 
 }  // namespace penstock::state

@@ -115,12 +115,11 @@ std::optional<std::string> readWholeFile(FileSystem& files, const std::string& p
   return text;
 }
 
-void replaceFile(const SharedCore& core, const Environment& environment, const std::string& path,
+void replaceFile(SharedLocks& locks, const Environment& environment, const std::string& path,
                  std::chrono::milliseconds atMost, bool keepOthers, const MakeText& make) {
-  core.checkMayWrite();
   FileSystem& files = *environment.files;
   const steady_clock::time_point until = endOf(atMost);
-  const SharedLocks::Rest rest(core.locks());
+  const SharedLocks::Rest rest(locks);
   const std::unique_ptr<File> lock = lockFor(files, path, atMost, until);
   removeLeftOvers(files, path);
   const auto found = files.info(path);

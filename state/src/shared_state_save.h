@@ -21,8 +21,9 @@ using MakeText = std::function<std::string(const std::optional<std::string>& bef
                                            std::chrono::steady_clock::time_point until)>;
 
 /// Writes what `make` returns in the place of what is at `path`, which is kept as the generation
-/// before. `keepOthers`: SourceChanged if somebody replaced the file in between.
-void replaceFile(const SharedCore& core, const Environment& environment, const std::string& path,
+/// before. `keepOthers`: SourceChanged if somebody replaced the file in between. All the while the
+/// calling thread rests, as SharedLocks has it.
+void replaceFile(SharedLocks& locks, const Environment& environment, const std::string& path,
                  std::chrono::milliseconds atMost, bool keepOthers, const MakeText& make);
 
 }  // namespace penstock::state

@@ -91,6 +91,28 @@ struct PodeExportOptions {
   std::chrono::milliseconds atMost = std::chrono::seconds(30);
 };
 
+/// When a SharedState saves itself, and where. The occasions may be combined; only what changed
+/// since the last such save is an occasion at all, but for the first one.
+struct AutosaveOptions {
+  std::string path = {};
+  SharedSaveOptions save = {};
+  std::chrono::milliseconds interval{0};  // by the clock that never jumps; 0: not
+  std::string cron = {};                  // see penstock/state/cron.h; UTC; empty: not
+  /// So long after a change; those that come in the meantime are saved with it. nullopt: not.
+  std::optional<std::chrono::milliseconds> afterChange = std::nullopt;
+  bool atShutdown = true;  // by `close`, or the destructor
+  /// Told of a save that failed, by the thread that saves; it is tried again on the next occasion.
+  /// May not close the state or ask for another autosave.
+  std::function<void(const std::exception&)> onFailure = {};
+};
+
+/// What became of it.
+struct AutosaveStatus {
+  std::uint64_t saves = 0;
+  std::uint64_t failures = 0;
+  std::string lastFailure = {};  // empty once a save went well again
+};
+
 /// Whether there was a file.
 enum class Restored : std::uint8_t {
   NotFound,  // nothing was changed
@@ -221,8 +243,21 @@ class SharedState {
   /// strings that are not UTF-8; in version 1, NaN and infinities), and for another version.
   void exportPode(const std::string& path, const PodeExportOptions& options = {});
 
-  /// Every later call fails with Closed, waiting ones do at once. Idempotent.
+  /// From now on saves by itself, in a thread of its own. Takes the place of what was asked before.
+  /// Call it behind `restore`: what is saved at shutdown replaces the file.
+  /// Errors: InvalidArgument for no path, no occasion, or a cron line that is none.
+  void autosave(const AutosaveOptions& options);
+  [[nodiscard]] AutosaveStatus autosaveStatus() const;
+
+  /// Every later call fails with Closed, waiting ones do at once. Idempotent. If it saves (see
+  /// AutosaveOptions::atShutdown), then what was there when writes began to fail, at a moment at
+  /// which no other thread holds a lock.
+  /// Errors: those of `save`; the state is open then, and does not save itself until it is closed
+  /// again.
   void close();
+
+  /// Saves if it is time to. For environments without threads.
+  void testingTick();
 
  private:
   struct Impl;
