@@ -238,7 +238,12 @@ Value scopesOf(const SharedContent& content) {
   return Value::List(content.scopes.begin(), content.scopes.end());
 }
 
-void checkDepth(const SharedContent& content) {
+void check(const SharedContent& content, int version) {
+  if (version == 1 && content.name == podeMetadataKey) {
+    throw InvalidArgument(fmt::format(
+        "shared state: {:?}: the name says that a file of Pode is of version 2; exclude it",
+        content.name));
+  }
   if (depthOf(content.value) <= Value::depthMax) return;
   throw InvalidArgument(
       fmt::format("shared state: {:?}: the value is nested more than {} deep; flatten it",
@@ -253,18 +258,18 @@ std::string formatPodeFile(const std::vector<SharedContentPtr>& contents, int ve
   Writer writer(compress, out);
   writer.begin('{');
   if (version == 2) {
-    writer.member("__pode_state_metadata__");
+    writer.member(podeMetadataKey);
     writer.begin('{');
     writer.member("Version");
     out += '2';
     writer.member("Timestamp");
     writer.string(isoTime(savedMs));
     writer.end('}');
-    writer.member("__pode_state_data__");
+    writer.member(podeDataKey);
     writer.beginItems("ConcurrentDictionary");
   }
   for (const SharedContentPtr& content : contents) {
-    checkDepth(*content);
+    check(*content, version);
     writer.entry(content->name);
     if (version == 2) {
       writer.beginPair(content->name);

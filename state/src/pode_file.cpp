@@ -21,8 +21,6 @@ namespace penstock::state {
 
 namespace {
 
-constexpr std::string_view metadataKey = "__pode_state_metadata__";
-constexpr std::string_view dataKey = "__pode_state_data__";
 constexpr std::int64_t newestVersion = 2;
 // A level of a value is up to three of version 2's JSON; some more lie around a value.
 constexpr std::size_t depthMax = 3 * Value::depthMax + 8;
@@ -98,11 +96,11 @@ class Reader {
   std::vector<SharedContentPtr> read(const Value& root) {
     if (!isMap(root)) refuse("the file", "is no object");
     const ValueMap& members = root.asMap();
-    if (const Value* metadata = members.find(metadataKey)) {
+    if (const Value* metadata = members.find(podeMetadataKey)) {
       checkVersion(*metadata);
-      const Value* data = members.find(dataKey);
-      if (data == nullptr) refuse("the file", fmt::format("has no \"{}\"", dataKey));
-      for (const auto& [key, node] : itemsOf(*data, std::string(dataKey))) {
+      const Value* data = members.find(podeDataKey);
+      if (data == nullptr) refuse("the file", fmt::format("has no \"{}\"", podeDataKey));
+      for (const auto& [key, node] : itemsOf(*data, std::string(podeDataKey))) {
         addTyped(key, *node, fmt::format("{:?}", key));
       }
     } else {
@@ -125,7 +123,7 @@ class Reader {
   void checkVersion(const Value& metadata) const {
     const Value* version = isMap(metadata) ? metadata.asMap().find("Version") : nullptr;
     if (version == nullptr || version->type() != ValueType::Int64) {
-      refuse(metadataKey, "has no \"Version\"");
+      refuse(podeMetadataKey, "has no \"Version\"");
     }
     const std::int64_t number = version->asInt64();
     if (number > newestVersion) {
@@ -134,7 +132,7 @@ class Reader {
           "newer one",
           file_, number, newestVersion));
     }
-    if (number != newestVersion) refuse(metadataKey, fmt::format("says version {}", number));
+    if (number != newestVersion) refuse(podeMetadataKey, fmt::format("says version {}", number));
   }
 
   void refuseUnreleased(const ValueMap& members) const {
@@ -238,7 +236,8 @@ class Reader {
     if (node.isNull()) return nullptr;
     if (node.type() == ValueType::List) return listOf(node.asList(), where);
     const Value* type = isMap(node) ? node.asMap().find("Type") : nullptr;
-    if (type == nullptr || type->type() != ValueType::String || node.asMap().size() != 2) {
+    if (type == nullptr || type->type() != ValueType::String || type->asString().empty() ||
+        node.asMap().size() != 2) {
       refuse(where, "must have \"Type\", \"Value\" or \"Items\", and nothing else");
     }
     if (const Value* value = node.asMap().find("Value")) {

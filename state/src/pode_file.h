@@ -15,6 +15,10 @@ namespace penstock::state {
 /// A map with one member "$pode.TYPE": a scalar or a list of that type.
 inline constexpr std::string_view podeMark = "$pode";
 
+// The two members of a file of version 2; the first one tells it from the others.
+inline constexpr std::string_view podeMetadataKey = "__pode_state_metadata__";
+inline constexpr std::string_view podeDataKey = "__pode_state_data__";
+
 /// Reads any version. Corruption, naming file and place, for what is none; ForeignFile for a form
 /// that was never released; FormatTooNew for a later version.
 std::vector<SharedContentPtr> parsePodeFile(std::string_view bytes, const std::string& file);

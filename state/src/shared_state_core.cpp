@@ -103,13 +103,13 @@ SharedCore::Written SharedCore::write(std::string_view name, const Make& make) {
     const std::lock_guard writer(stripe.writers);
     const auto found = stripe.slots.find(name);
     const bool there = found != stripe.slots.end();
-    if (there) written.before = found->second.content;
     {
       const RunningUpdate running(this);
-      written.after = make(written.before);
+      written.after = make(there ? found->second.content : written.before);
     }
     const std::lock_guard data(stripe.data);
     checkOpen();
+    if (there) written.before = std::move(found->second.content);
     if (there && written.after) {
       found->second.content = written.after;
     } else if (there) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <iterator>
 #include <unordered_set>
 
 #include "bytes.h"
@@ -37,7 +38,7 @@ void appendMember(std::string_view separator, std::string_view name, const Value
                   JsonIndent indent, std::string& out) {
   out += separator;
   appendJsonBreak(indent, out);
-  out += fmt::format("\"{}\":{}", name, indent ? " " : "");
+  fmt::format_to(std::back_inserter(out), "\"{}\":{}", name, indent ? " " : "");
   appendJson(value, indent, out);
 }
 

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -96,7 +97,7 @@ void append(const Value& value, std::size_t depth, JsonIndent indent, std::strin
       out += value.asBool() ? "true" : "false";
       return;
     case ValueType::Int64:
-      out += fmt::format("{}", value.asInt64());
+      fmt::format_to(std::back_inserter(out), "{}", value.asInt64());
       return;
     case ValueType::Double: {
       const double number = value.asDouble();
@@ -329,6 +330,8 @@ void appendJsonBreak(JsonIndent indent, std::string& out) {
 }
 
 std::optional<std::string> jsonString(std::string_view text) {
+  const auto plain = [](char one) { return one >= ' ' && one <= '~' && one != '"' && one != '\\'; };
+  if (std::all_of(text.begin(), text.end(), plain)) return fmt::format("\"{}\"", text);
   try {
     return Json(text).dump();
   } catch (const Json::type_error&) {  // not UTF-8

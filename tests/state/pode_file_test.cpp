@@ -299,6 +299,10 @@ TEST_F(PodeFile, WhatPodeCannotSayIsRefusedByName) {
     EXPECT_THAT(refused(deep, version), HasSubstr("more than 128 deep"));
   }
   EXPECT_THAT(refused(std::nan(""), 1), HasSubstr("not finite"));
+  state_.set("__pode_state_metadata__", 1);
+  state_.remove("the name");
+  EXPECT_THAT(messageOf<InvalidArgument>([&] { state_.exportPode(path, {.version = 1}); }),
+              HasSubstr("__pode_state_metadata__"));
   EXPECT_THAT(messageOf<InvalidArgument>([&] { state_.exportPode(path, {.version = 3}); }),
               HasSubstr("version 1 or 2, not 3"));
 }
@@ -362,6 +366,7 @@ TEST_F(PodeFile, WhatIsNoStateOfPodesIsRefusedByFileAndPlace) {
       {meta + R"({"Items":[{"Key":"a","Value":{"Items":[]}}]}})",
        "must have \"Value\" and \"Scope\""},
       {typed("5"), "must have \"Type\""},
+      {typed(R"({"Type":"","Value":1})"), "must have \"Type\""},
       {typed(R"({"Type":"Int32"})"), "must have \"Type\""},
       {typed(R"({"Type":"Int32","Other":1})"), "neither a \"Value\" nor"},
       {typed(R"({"Type":"Int32","Value":"x"})"), "is of type Int32, but its value is no int64"},
