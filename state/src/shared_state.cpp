@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <mutex>
+#include <unordered_map>
 #include <utility>
 
 #include "pode_file.h"
@@ -96,25 +98,27 @@ void SharedState::Impl::save(const std::string& path, const SharedSaveOptions& h
 }
 
 void SharedState::Impl::close() {
+  if (core.closed()) return;
+  core.checkMayWrite();
   const std::lock_guard guard(closing);
   if (core.closed()) return;
   const auto last = currentAutosave();
+  if (last) last->stop();
   if (last && last->options().atShutdown) {
-    core.checkMayWrite();
-    last->stop();
-    const AutosaveOptions& how = last->options();
-    core.close(how.save.atMost);
+    const auto begin = std::chrono::steady_clock::now();
+    SharedSaveOptions how = last->options().save;
+    core.close(how.atMost);
+    how.atMost -=
+        std::chrono::floor<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
     try {
       last->saveNow([&] {
-        save(how.path, how.save,
+        save(last->options().path, how,
              [this](const SharedFilter& filter, auto) { return core.cut(filter); });
       });
     } catch (...) {
       core.reopen();
       throw;
     }
-  } else if (last) {
-    last->stop();
   }
   core.close(std::nullopt);
   core.locks().close();

@@ -6,6 +6,7 @@
 #include <penstock/state/value.h>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
