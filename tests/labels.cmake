@@ -20,6 +20,7 @@ set(forks
     "state: LocalFileStorageTest.AForkedChildIsRefused"
     "state: LocalFileStorageTest.AForkedChildMayDropItsHandle"
     "state: JournalTest.ACommitUnderAnOldClaimIsFencedAlsoByAnotherProcess"
+    "state: SharedStateOnDisk.AForkedChildDoesNotSaveWhatIsItsParents"
     "state: StateDirectory.AProcessWithoutPermissionIsToldWhichAndWhatToDo"
     "state: StateDirectory.AProcessThatMayNotReadOrWriteAFileIsToldWhich"
     "state: StateDirectory.ASecondProcessOfTheOtherSharingModeIsRefusedByNameOfTheHolder"

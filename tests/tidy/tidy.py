@@ -372,9 +372,11 @@ def types_are_named_in_pascal_case(tree: Tree) -> Iterator[Finding]:
 
 @rule
 def functions_are_named_in_lower_camel_case(tree: Tree) -> Iterator[Finding]:
-    """A variable with arguments looks the same, and is named the same."""
+    """A variable with arguments looks the same, and is named the same. A conversion is named after
+    its type."""
     words = "explicit|return|throw|else|delete|new|extern|case|const std::string_view|co_[a-z]+"
-    pattern = rf"^\s*(?!\s|(?:{words})\b)(?:[A-Za-z_][\w:]*(?:<[^()]*>)?[&*]*\s+[&*]*)+(\w+)\("
+    others = rf"\s|[\w:]*\boperator\b|(?:{words})\b"
+    pattern = rf"^\s*(?!{others})(?:[A-Za-z_][\w:]*(?:<[^()]*>)?[&*]*\s+[&*]*)+(\w+)\("
     for path, number, match in tree.search(
         pattern, "state/", "sdk/", "samples/", "bench/", "bindings/"
     ):

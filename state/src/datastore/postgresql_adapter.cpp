@@ -21,7 +21,7 @@
 #include "datastore/sql_table.h"
 #include "datastore/text.h"
 #include "frame.h"
-#include "plain_json.h"
+#include "value_json.h"
 #include "storage_path.h"
 
 namespace penstock::state::datastore {

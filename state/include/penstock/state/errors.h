@@ -149,6 +149,19 @@ class OutcomeUnknown : public Error {
   explicit OutcomeUnknown(const std::string& message) : Error(ErrorCode::RestartTask, message) {}
 };
 
+/// Two locks are taken in one order here and in the other one elsewhere, so that two threads could
+/// wait for each other for ever. Names both; the program has to settle on one order.
+class LockOrder : public Error {
+ public:
+  explicit LockOrder(const std::string& message) : Error(ErrorCode::FixConfiguration, message) {}
+};
+
+/// A file that somebody else wrote: of another kind, or of another application. Names the file.
+class ForeignFile : public Error {
+ public:
+  explicit ForeignFile(const std::string& message) : Error(ErrorCode::FixConfiguration, message) {}
+};
+
 /// A position that its topic no longer (or never) held. Never reset by itself.
 class PositionOutOfRange : public Error {
  public:
