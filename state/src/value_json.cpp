@@ -116,7 +116,7 @@ void append(const Value& value, std::size_t depth, bool plain, JsonIndent indent
       if (std::isfinite(number)) {
         out += Json(number).dump();
       } else if (plain) {
-        refusePlain("NaN or infinity");
+        refusePlain(std::isnan(number) ? "NaN" : "an infinity");
       } else {
         out += fmt::format(R"({{"{}":"{}"}})", doubleMark,
                            std::isnan(number) ? "NaN"
