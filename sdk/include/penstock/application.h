@@ -59,6 +59,17 @@ class Application {
     return StoreHandle<K, V>(std::move(options.name));
   }
 
+  /// Where `datastore` keeps its values: an address as Datastore::open takes it; in memory when it
+  /// is not set. Before anybody asks for it; ConfigurationError else.
+  void setDatastore(std::string address, const state::DatastoreOptions& options = {}) {
+    builder_->shared()->setDatastore(std::move(address), options);
+  }
+  /// Values shared with other programs, for operators, timers and threads of this one (also
+  /// ProcessorContext::datastore). Opened by the first call, with its errors. From any thread.
+  [[nodiscard]] state::Datastore datastore() { return builder_->shared()->datastore(); }
+  /// Values shared within the process. From any thread; lives as long as the application.
+  [[nodiscard]] state::SharedState& sharedState() { return builder_->shared()->sharedState(); }
+
   /// The operators as text: sub-topologies, topics, stores.
   [[nodiscard]] std::string describe() const;
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <penstock/detail/node.h>
+#include <penstock/detail/shared_values.h>
 #include <penstock/key_value_store.h>
 #include <penstock/record_info.h>
 
@@ -43,6 +44,11 @@ class ProcessorContext {
   [[nodiscard]] virtual std::int64_t nowMs() const = 0;  // wall clock
   /// Highest timestamp that the task has seen; -1: none yet.
   [[nodiscard]] virtual EventTime streamTime() const noexcept = 0;
+
+  /// As Application::datastore and Application::sharedState. What is written there is written at
+  /// once, and again when the record is processed again after a crash: it is no part of the commit.
+  [[nodiscard]] virtual state::Datastore datastore() = 0;
+  [[nodiscard]] virtual state::SharedState& sharedState() = 0;
 
   /// Writes the record being handled to the dead-letter topic, with `reason` in its headers.
   /// ConfigurationError when ApplicationOptions::deadLetterTopic is empty.

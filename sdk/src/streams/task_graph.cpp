@@ -113,6 +113,7 @@ class TaskGraph::Impl final : public detail::TaskServices {
     }
     throw std::logic_error(fmt::format("no store {} in this task", name));
   }
+  detail::SharedValues& shared() override { return topology_.shared(); }
   detail::Output& output(const Node& sink) override {
     for (std::size_t at = 0; at < nodes_.size(); ++at) {
       if (nodes_[at].get() == &sink && outputs_[at] != nullptr) return *outputs_[at];

@@ -78,7 +78,10 @@ std::vector<SubTopology> sorted(std::vector<SubTopology> parts) {
 }  // namespace
 
 Topology::Topology(std::string application, const detail::TopologyBuilder& builder)
-    : application_(std::move(application)), nodes_(builder.nodes()), stores_(builder.stores()) {
+    : application_(std::move(application)),
+      nodes_(builder.nodes()),
+      stores_(builder.stores()),
+      shared_(builder.shared()) {
   if (nodes_.empty()) {
     throw ConfigurationError(
         fmt::format("application \"{}\" reads no topic: describe what it does with stream() before "

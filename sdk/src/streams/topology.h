@@ -47,6 +47,7 @@ class Topology {
   /// Upstream first: a repartition topic is written by one before the one that reads it (loops
   /// through topics are in order of definition).
   [[nodiscard]] const std::vector<SubTopology>& subTopologies() const noexcept { return parts_; }
+  [[nodiscard]] detail::SharedValues& shared() const noexcept { return *shared_; }
   /// Each once, with `repartition` and `partitions`.
   [[nodiscard]] std::vector<TopologyTopic> outputs() const;
 
@@ -64,6 +65,7 @@ class Topology {
   std::vector<detail::NodeSpec> nodes_;
   std::vector<detail::StoreSpec> stores_;
   std::vector<SubTopology> parts_;
+  std::shared_ptr<detail::SharedValues> shared_;
 };
 
 /// What differs between the fingerprint found with the state and today's, for people, one line

@@ -12,6 +12,8 @@
 #include <string>
 #include <utility>
 
+#include "tests/support/temporary_directory.h"
+
 namespace penstock {
 namespace {
 
@@ -144,6 +146,38 @@ TEST(ProcessorMisuseTest, DeadLetterWithoutATopicIsRefused) {
       [sums] { return std::make_unique<Sums>(sums); }, {.stores = {sums}});
   TestDriver driver(app);
   EXPECT_THROW(driver.pipe("in", "a", std::int64_t{-1}), ConfigurationError);
+}
+
+/// Counts its keys in the application's datastore, and tells the shared state of each.
+class Shares : public Processor<std::string, std::int64_t, std::string, std::int64_t> {
+ public:
+  void process(const std::string& key, const std::int64_t& value) override {
+    const auto changed = context().datastore().update(
+        key, [&](auto before) { return state::Value(value + (before ? before->asInt64() : 0)); });
+    context().sharedState().set("last", key);
+    context().forward(key, changed.current->asInt64());
+  }
+};
+
+TEST(SharedValues, OperatorsAndThreadsHaveTheSame) {
+  Application app{{.id = "test"}};
+  app.stream<std::string, std::int64_t>("in")
+      .process([] { return std::make_unique<Shares>(); })
+      .to("out");
+  app.datastore().set("a", 40);
+  TestDriver driver(app);
+  driver.pipe("in", "a", std::int64_t{2});
+  EXPECT_EQ(app.datastore().get("a"), state::Value(42));
+  EXPECT_EQ(app.sharedState().get("last")->asString(), "a");
+}
+
+TEST(SharedValues, ADatastoreInUseIsNotExchanged) {
+  const testing::TemporaryDirectory directory;
+  Application app{{.id = "test"}};
+  app.setDatastore("file:" + directory.path());
+  app.datastore().set("kept", true);
+  EXPECT_EQ(state::Datastore::open("file:" + directory.path()).get("kept"), state::Value(true));
+  EXPECT_THROW(app.setDatastore("memory:"), ConfigurationError);
 }
 
 }  // namespace

@@ -20,6 +20,8 @@
 /// built. Nothing here allocates, locks or calls the system per record.
 namespace penstock::detail {
 
+class SharedValues;
+
 class StoreBase;
 
 /// Figures of one task since it was built.
@@ -50,6 +52,7 @@ class TaskServices {
  public:
   virtual ~TaskServices() = default;
   virtual StoreBase& store(std::string_view name) = 0;
+  virtual SharedValues& shared() = 0;
   virtual Output& output(const Node& sink) = 0;          // the topic that its NodeSpec names
   [[nodiscard]] virtual std::int64_t nowMs() const = 0;  // wall clock
   virtual void schedule(const Node& node, std::chrono::milliseconds interval,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <penstock/detail/node.h>
+#include <penstock/detail/shared_values.h>
 #include <penstock/detail/store_base.h>
 
 #include <cstddef>
@@ -51,10 +52,12 @@ class TopologyBuilder {
 
   [[nodiscard]] const std::vector<NodeSpec>& nodes() const noexcept { return nodes_; }
   [[nodiscard]] const std::vector<StoreSpec>& stores() const noexcept { return stores_; }
+  [[nodiscard]] const std::shared_ptr<SharedValues>& shared() const noexcept { return shared_; }
 
  private:
   std::vector<NodeSpec> nodes_;
   std::vector<StoreSpec> stores_;
+  std::shared_ptr<SharedValues> shared_ = std::make_shared<SharedValues>();
 };
 
 /// Names of durable things: [A-Za-z0-9._-]{1,150}, given by the user. ConfigurationError else.

@@ -65,6 +65,12 @@ class Process final : public Operator<KIn, VIn, KOut, VOut>, private ProcessorCo
   [[nodiscard]] EventTime streamTime() const noexcept override {
     return this->services().streamTime;
   }
+  [[nodiscard]] state::Datastore datastore() override {
+    return this->services().shared().datastore();
+  }
+  [[nodiscard]] state::SharedState& sharedState() override {
+    return this->services().shared().sharedState();
+  }
   void deadLetter(std::string_view reason) override {
     this->services().deadLetter(*this, info(), Stage::Process, reason);
   }
