@@ -18,9 +18,9 @@ namespace penstock {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::ElementsAre;
-using testing::IsEmpty;
-using testing::Pair;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Pair;
 
 /// Passes the first record of each key on, sums values per key, and tells the sum of all every
 /// 100 ms; what it keeps in a member is lost in a crash.
@@ -57,7 +57,7 @@ class Sums : public Processor<std::string, std::int64_t, std::string, std::int64
   std::int64_t records_ = 0;
 };
 
-class ProcessorTest : public testing::Test {
+class ProcessorTest : public ::testing::Test {
  protected:
   ProcessorTest() {
     auto sums = app.store<std::string, std::int64_t>({.name = "sums"});
@@ -135,8 +135,8 @@ TEST(ProcessorMisuseTest, StoreThatIsNotNamedIsRefusedByName) {
         TestDriver driver(app, {.commitAtOnce = false});
         driver.pipe("in", "a", std::int64_t{1});
       },
-      testing::ThrowsMessage<ConfigurationError>(
-          testing::HasSubstr("operator \"careless\" asks for store \"sums\"")));
+      ::testing::ThrowsMessage<ConfigurationError>(
+          ::testing::HasSubstr("operator \"careless\" asks for store \"sums\"")));
 }
 
 TEST(ProcessorMisuseTest, DeadLetterWithoutATopicIsRefused) {
