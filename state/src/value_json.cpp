@@ -315,7 +315,8 @@ class Reader : public nlohmann::json_sax<Json> {
     return true;
   }
   bool beyondInt64(const std::string& text) {
-    if (dialect_ == JsonDialect::Exact) refuse(place_, fmt::format("{} does not fit an int64", text));
+    if (dialect_ == JsonDialect::Exact)
+      refuse(place_, fmt::format("{} does not fit an int64", text));
     return add(Value(asBytes(text)));
   }
   bool add(Value value) {

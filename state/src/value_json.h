@@ -41,8 +41,8 @@ void appendJsonBreak(JsonIndent indent, std::string& out);
 /// As JsonDialect::Plain, on one line. InvalidArgument for what would come back as something else:
 /// integers beyond 2^53, NaN, infinities, binary, strings that are not UTF-8.
 std::string toPlainJson(const Value& value);
-/// Integers beyond 2^53 become doubles, as there. JsonError for what is no JSON, is nested more than
-/// Value::depthMax deep, or has a name twice in one object.
+/// Integers beyond 2^53 become doubles, as there. JsonError for what is no JSON, is nested more
+/// than Value::depthMax deep, or has a name twice in one object.
 Value fromPlainJson(std::string_view json);
 /// In quotes. nullopt unless it is UTF-8.
 std::optional<std::string> jsonString(std::string_view text);
