@@ -7,6 +7,7 @@
 
 #include <string>
 
+#include "support/datastore_place.h"
 #include "support/message_of.h"
 #include "support/sim_fs.h"
 #include "support/temporary_directory.h"
@@ -14,6 +15,7 @@
 namespace penstock::state {
 namespace {
 
+using penstock::testing::increment;
 using penstock::testing::messageOf;
 using penstock::testing::TemporaryDirectory;
 using penstock::testsupport::SimCall;
@@ -22,10 +24,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using namespace std::chrono_literals;
-
-std::optional<Value> increment(const std::optional<Value>& found) {
-  return Value(found ? found->asInt64() + 1 : 1);
-}
 
 class SimulatedDatastore : public ::testing::Test {
  protected:

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/datastore_place.h"
 #include "support/message_of.h"
 #include "support/postgresql_server.h"
 #include "support/subprocess.h"
@@ -21,6 +22,7 @@ namespace penstock::state {
 namespace {
 
 using penstock::testing::eventually;
+using penstock::testing::increment;
 using penstock::testing::messageOf;
 using penstock::testing::PostgresqlServer;
 using penstock::testing::Subprocess;
@@ -30,10 +32,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using namespace std::chrono_literals;
 using std::chrono::steady_clock;
-
-std::optional<Value> increment(const std::optional<Value>& found) {
-  return Value(found ? found->asInt64() + 1 : 1);
-}
 
 class DatastorePostgresql : public ::testing::Test {
  protected:

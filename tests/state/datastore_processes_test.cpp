@@ -23,12 +23,9 @@ namespace {
 
 using penstock::testing::DatastorePlace;
 using penstock::testing::eventually;
+using penstock::testing::increment;
 using namespace std::chrono_literals;
 using std::chrono::steady_clock;
-
-std::optional<Value> increment(std::optional<Value> found) {
-  return Value(found ? found->asInt64() + 1 : 1);
-}
 
 /// A forked child that runs `body`, and is killed at the latest when this goes.
 class Child {

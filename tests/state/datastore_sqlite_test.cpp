@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "support/datastore_place.h"
 #include "support/full_disk.h"
 #include "support/message_of.h"
 #include "support/temporary_directory.h"
@@ -19,15 +20,12 @@
 namespace penstock::state {
 namespace {
 
+using penstock::testing::increment;
 using penstock::testing::messageOf;
 using penstock::testing::TemporaryDirectory;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using namespace std::chrono_literals;
-
-std::optional<Value> increment(const std::optional<Value>& found) {
-  return Value(found ? found->asInt64() + 1 : 1);
-}
 
 /// Another program's connection.
 class OtherProgram {

@@ -24,6 +24,7 @@ namespace penstock::state {
 namespace {
 
 using penstock::testing::DatastorePlace;
+using penstock::testing::increment;
 using penstock::testing::messageOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -32,10 +33,6 @@ using namespace std::chrono_literals;
 using std::chrono::steady_clock;
 
 constexpr auto longTime = 30s;  // for what comes at once on an idle machine
-
-std::optional<Value> increment(std::optional<Value> found) {
-  return Value(found ? found->asInt64() + 1 : 1);
-}
 
 std::string bytesOf(const std::optional<Value>& value) {
   std::string bytes = "absent";

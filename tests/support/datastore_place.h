@@ -29,6 +29,11 @@ inline std::vector<std::string> datastoreAdapters(bool shared = false) {
   return adapters;
 }
 
+/// The updater of most tests: from an absent key on.
+inline std::optional<state::Value> increment(const std::optional<state::Value>& found) {
+  return state::Value(found ? found->asInt64() + 1 : 1);
+}
+
 inline std::string adapterName(const ::testing::TestParamInfo<std::string>& test) {
   return test.param;
 }

@@ -80,7 +80,11 @@ KafkaProxy::KafkaProxy(const std::string& broker, std::function<Decision()> onEn
 }
 
 KafkaProxy::~KafkaProxy() {
-  stop_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  stopped_.notify_all();
   acceptor_.join();
   for (std::thread& connection : connections_) connection.join();
   ::close(listener_);
@@ -134,6 +138,12 @@ void KafkaProxy::serve(int client) {
   ::close(server);
 }
 
+/// That long, or until the proxy goes.
+void KafkaProxy::hold(std::chrono::milliseconds time) {
+  std::unique_lock lock(mutex_);
+  stopped_.wait_for(lock, time, [&] { return stop_.load(); });
+}
+
 /// False when the connection is over.
 bool KafkaProxy::request(int client, int server, const std::string& frame) {
   const int key = static_cast<std::uint8_t>(frame[4]) << 8U | static_cast<std::uint8_t>(frame[5]);
@@ -144,7 +154,7 @@ bool KafkaProxy::request(int client, int server, const std::string& frame) {
     case Fault::None:
       return sendAll(server, frame);
     case Fault::Delay:
-      std::this_thread::sleep_for(decision.time);
+      hold(decision.time);
       return sendAll(server, frame);
     case Fault::DropRequest:
       return false;
@@ -155,7 +165,7 @@ bool KafkaProxy::request(int client, int server, const std::string& frame) {
     }
     case Fault::HeldAndCut:
       ::shutdown(client, SHUT_RDWR);
-      std::this_thread::sleep_for(decision.time);
+      hold(decision.time);
       std::string answer;
       static_cast<void>(sendAll(server, frame) && receive(server, answer));
       return false;

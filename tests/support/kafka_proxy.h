@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <string>
@@ -43,6 +45,7 @@ class KafkaProxy {
   void accept();
   void serve(int client);
   bool request(int client, int server, const std::string& frame);
+  void hold(std::chrono::milliseconds time);
 
   const int brokerPort_;
   const std::function<Decision()> onEnd_;
@@ -51,6 +54,7 @@ class KafkaProxy {
   std::atomic<bool> stop_{false};
   std::atomic<int> faults_{0};
   std::mutex mutex_;
+  std::condition_variable stopped_;
   std::vector<std::thread> connections_;  // guarded by mutex_
   std::thread acceptor_;
 };

@@ -21,8 +21,8 @@
 #include "datastore/sql_table.h"
 #include "datastore/text.h"
 #include "frame.h"
-#include "value_json.h"
 #include "storage_path.h"
+#include "value_json.h"
 
 namespace penstock::state::datastore {
 

@@ -35,7 +35,8 @@ std::string withDefaults(std::string address) {
   return address;
 }
 
-/// What the server says of itself, or of how busy it is, when it refuses a connection for now.
+/// What the server says of itself, or of how busy it is, when it refuses a connection that it would
+/// take at another time.
 bool isPassing(std::string_view text) {
   constexpr std::array<std::string_view, 5> passing{"starting up", "shutting down", "recovery",
                                                     "too many", "connection slots"};

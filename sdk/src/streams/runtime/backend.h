@@ -79,6 +79,10 @@ struct ApplicationPlan {
     return subtopologies[static_cast<std::size_t>(task.subtopology)].name + "/" +
            std::to_string(task.partition.value);
   }
+  /// Of its position in the group's store.
+  [[nodiscard]] std::string taskKey(const TaskId& task) const {
+    return "task/" + durableName(task);
+  }
   /// What must not change while state exists (Topology::fingerprint), by the partition counts of
   /// topics; compared at start with what the first start left (explainDifference).
   std::function<std::string(const std::map<std::string, std::int32_t>&)> fingerprint;

@@ -86,6 +86,7 @@ ChangelogRestore::ChangelogRestore(const kafka::TransportSettings& settings,
       journal_(std::move(journal)),
       groupStore_(groupStore),
       wake_(std::move(wake)),
+      left_(tasks.size()),
       tasks_(std::move(tasks)),
       thread_([this] { run(); }) {}
 
@@ -97,6 +98,7 @@ ChangelogRestore::~ChangelogRestore() {
 std::vector<RestoreTask> ChangelogRestore::takeDone() {
   const std::lock_guard lock(mutex_);
   if (done_.empty() && failure_) std::rethrow_exception(failure_);
+  left_ -= done_.size();
   return std::exchange(done_, {});
 }
 
@@ -110,6 +112,7 @@ void ChangelogRestore::run() {
     failure_ = std::current_exception();
   }
   wake_();
+  ended_ = true;
 }
 
 void ChangelogRestore::findTorn() {

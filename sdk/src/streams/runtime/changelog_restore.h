@@ -63,6 +63,8 @@ class ChangelogRestore {
 
   /// Those that are done and were not taken yet.
   std::vector<RestoreTask> takeDone();
+  /// All were taken, and its thread has ended: to destroy it takes no time.
+  [[nodiscard]] bool finished() const noexcept { return left_ == 0 && ended_; }
 
  private:
   class Reading;
@@ -77,10 +79,12 @@ class ChangelogRestore {
   const std::shared_ptr<state::Journal> journal_;
   const state::StoreId groupStore_;
   const std::function<void()> wake_;
+  std::size_t left_;                // not taken yet
   std::vector<RestoreTask> tasks_;  // the thread's
   state::Commit commit_;            // the thread's
 
   std::atomic<bool> stop_{false};
+  std::atomic<bool> ended_{false};
   std::mutex mutex_;
   std::vector<RestoreTask> done_;  // guarded by mutex_
   std::exception_ptr failure_;     // guarded by mutex_

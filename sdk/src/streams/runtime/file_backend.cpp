@@ -161,7 +161,7 @@ Offset FileBackend::end(const InputPlan& input, PartitionIndex partition) {
 
 std::optional<Offset> FileBackend::committed(const TaskId& task, std::size_t input) {
   std::string bytes;
-  if (!group_->get(FileLayout::taskKey(*plan_, task), bytes)) return std::nullopt;
+  if (!group_->get(plan_->taskKey(task), bytes)) return std::nullopt;
   const auto position = decodePosition(bytes);
   if (!position || input >= position->inputs.size()) return std::nullopt;
   return Offset{static_cast<std::int64_t>(position->inputs[input].at.offset)};

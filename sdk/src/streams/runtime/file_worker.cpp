@@ -123,7 +123,7 @@ bool FileWorker::claim(const TaskId& id, std::string& holder) {
 void FileWorker::open(const TaskId& id, Task& task) {
   std::string bytes;
   std::optional<StoredPosition> stored;
-  if (group_->get(FileLayout::taskKey(plan_, id), bytes)) {
+  if (group_->get(plan_.taskKey(id), bytes)) {
     stored = decodePosition(bytes);
     if (!stored) {
       throw state::FormatTooNew(
@@ -282,7 +282,7 @@ void FileWorker::commit(std::span<const TaskPosition> positions) {
     }
     encoded_.clear();
     encodePosition(stored, encoded_);
-    commit_.put(layout_->groupStore, FileLayout::taskKey(plan_, position.task), encoded_);
+    commit_.put(layout_->groupStore, plan_.taskKey(position.task), encoded_);
     commit_.require(*task.claim);
   }
   // Written here, so that what follows can be read from it at once; the sync overlaps with what

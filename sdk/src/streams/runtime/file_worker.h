@@ -59,11 +59,8 @@ struct FileLayout {
   bool threads = true;
   const std::unique_ptr<OwnedTasks> owned = std::make_unique<OwnedTasks>();
 
-  static std::string taskKey(const ApplicationPlan& plan, const TaskId& task) {
-    return "task/" + plan.durableName(task);
-  }
   static std::string claimName(const ApplicationPlan& plan, const TaskId& task) {
-    return plan.application + "/" + taskKey(plan, task);
+    return plan.application + "/" + plan.taskKey(task);
   }
 };
 

@@ -256,7 +256,7 @@ void KafkaStreamsWorker::commit(std::span<const TaskPosition> positions) {
       task.local.inputs[i].next = position.next[i];
     }
     task.local.wallMs = state::Environment::real().clock->wallMs();
-    commit_.put(context_->groupStore, keyOf(position.task), encodeLocal(task.local));
+    commit_.put(context_->groupStore, plan_.taskKey(position.task), encodeLocal(task.local));
     if (task.claim) commit_.require(*task.claim);
   }
   const bool localFirst = planted(Planted::LocalCommitFirst);

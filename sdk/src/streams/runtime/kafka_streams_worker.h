@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -68,9 +69,6 @@ class KafkaStreamsWorker final : public WorkerBackend {
     return plan_.subtopologies[static_cast<std::size_t>(id.subtopology)];
   }
   [[nodiscard]] std::string where(const TaskId& id) const;
-  [[nodiscard]] std::string keyOf(const TaskId& id) const {
-    return "task/" + plan_.durableName(id);
-  }
   [[nodiscard]] std::unique_ptr<kafka::KafkaConsumer> makeConsumer() const;
   void makeProducers();
   void initialise();

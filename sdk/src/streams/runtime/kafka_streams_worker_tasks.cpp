@@ -124,7 +124,7 @@ void KafkaStreamsWorker::takeStores() {
   for (auto& [id, task] : tasks_) {
     if (task.claim || planOf(id).stores.empty()) continue;
     std::string holder;
-    task.claim = context_->journal->tryClaim(keyOf(id), &holder);
+    task.claim = context_->journal->tryClaim(plan_.taskKey(id), &holder);
     if (task.claim) {
       restores.push_back(planRestore(id, task));
       continue;
@@ -142,7 +142,7 @@ void KafkaStreamsWorker::takeStores() {
 
 std::optional<LocalPosition> KafkaStreamsWorker::localPosition(const TaskId& id, const Task& task) {
   std::string text;
-  if (!group_->get(keyOf(id), text)) return std::nullopt;
+  if (!group_->get(plan_.taskKey(id), text)) return std::nullopt;
   auto local = decodeLocal(text);
   if (!local) {
     throw state::FormatTooNew(where(id) +
@@ -196,7 +196,7 @@ RestoreTask KafkaStreamsWorker::planRestore(const TaskId& id, Task& task) {
   RestoreTask restore;
   restore.id = id;
   restore.name = where(id);
-  restore.key = keyOf(id);
+  restore.key = plan_.taskKey(id);
   restore.claim = task.claim.get();
   restore.fresh = task.fresh;
   restore.wallMs = anew ? now : local->wallMs;
@@ -228,6 +228,7 @@ void KafkaStreamsWorker::takeRestored() {
   for (const auto& restore : restores_) {
     for (RestoreTask& done : restore->takeDone()) restored.push_back(std::move(done));
   }
+  std::erase_if(restores_, [](const auto& restore) { return restore->finished(); });
   if (restored.empty()) return;
   if (transactions_->open()) listener_->commitAll();
   std::vector<TaskId> ids;
