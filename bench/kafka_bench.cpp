@@ -20,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/kafka_client.h"
 #include "tests/support/kafka_broker.h"
 
 namespace {
@@ -35,28 +36,11 @@ struct Sizes {
 
 std::string keyOf(std::int64_t i) { return fmt::format("key-{:07d}", i % 100'000); }
 
-rd_kafka_t* client(rd_kafka_type_t type, const std::string& servers,
-                   const std::vector<std::pair<std::string, std::string>>& settings) {
-  rd_kafka_conf_t* conf = rd_kafka_conf_new();
-  char error[512];
-  rd_kafka_conf_set(conf, "bootstrap.servers", servers.c_str(), error, sizeof(error));
-  for (const auto& [name, value] : settings) {
-    if (rd_kafka_conf_set(conf, name.c_str(), value.c_str(), error, sizeof(error)) !=
-        RD_KAFKA_CONF_OK) {
-      throw std::runtime_error(error);
-    }
-  }
-  if (type == RD_KAFKA_PRODUCER) rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR);
-  rd_kafka_t* made = rd_kafka_new(type, conf, error, sizeof(error));
-  if (made == nullptr) throw std::runtime_error(error);
-  return made;
-}
-
 /// The same guarantees as ours: idempotent, every report looked at, timestamps set.
 void produceByHand(const std::string& servers, const std::string& topic, const Sizes& sizes) {
-  rd_kafka_t* producer =
-      client(RD_KAFKA_PRODUCER, servers,
-             {{"enable.idempotence", "true"}, {"partitioner", "murmur2_random"}});
+  rd_kafka_t* producer = penstock::bench::kafkaClient(
+      RD_KAFKA_PRODUCER, servers,
+      {{"enable.idempotence", "true"}, {"partitioner", "murmur2_random"}});
   rd_kafka_topic_t* handle = rd_kafka_topic_new(producer, topic.c_str(), nullptr);
   std::atomic<std::int64_t> delivered{0};
   std::atomic<bool> stop{false};
@@ -103,8 +87,8 @@ void produceByUs(const std::string& servers, const std::string& topic, const Siz
 }
 
 void consumeByHand(const std::string& servers, const std::string& topic, const Sizes& sizes) {
-  rd_kafka_t* consumer = client(RD_KAFKA_CONSUMER, servers,
-                                {{"group.id", "by-hand"}, {"enable.auto.commit", "false"}});
+  rd_kafka_t* consumer = penstock::bench::kafkaClient(
+      RD_KAFKA_CONSUMER, servers, {{"group.id", "by-hand"}, {"enable.auto.commit", "false"}});
   rd_kafka_poll_set_consumer(consumer);
   rd_kafka_topic_partition_list_t* all = rd_kafka_topic_partition_list_new(sizes.partitions);
   for (std::int32_t p = 0; p < sizes.partitions; ++p) {

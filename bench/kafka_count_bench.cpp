@@ -27,6 +27,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/kafka_client.h"
 #include "tests/support/kafka_broker.h"
 
 namespace {
@@ -69,24 +70,6 @@ void must(rd_kafka_error_t* error) {
   throw std::runtime_error(text);
 }
 
-/// A librdkafka client with what both loops by hand need.
-rd_kafka_t* client(rd_kafka_type_t type, const std::string& servers,
-                   const std::vector<std::pair<const char*, std::string>>& settings,
-                   void (*delivered)(rd_kafka_t*, const rd_kafka_message_t*, void*) = nullptr) {
-  rd_kafka_conf_t* conf = rd_kafka_conf_new();
-  char error[512];
-  rd_kafka_conf_set(conf, "bootstrap.servers", servers.c_str(), error, sizeof(error));
-  for (const auto& [name, value] : settings) {
-    if (rd_kafka_conf_set(conf, name, value.c_str(), error, sizeof(error)) != RD_KAFKA_CONF_OK) {
-      throw std::runtime_error(error);
-    }
-  }
-  if (delivered != nullptr) rd_kafka_conf_set_dr_msg_cb(conf, delivered);
-  rd_kafka_t* made = rd_kafka_new(type, conf, error, sizeof(error));
-  if (made == nullptr) throw std::runtime_error(error);
-  return made;
-}
-
 struct ByHand {
   struct Count {
     std::int64_t value = 0;
@@ -117,10 +100,11 @@ struct ByHand {
   }
 
   void connect(const std::string& servers, const std::string& input, const std::string& id) {
-    consumer =
-        client(RD_KAFKA_CONSUMER, servers, {{"group.id", id}, {"enable.auto.commit", "false"}});
+    consumer = penstock::bench::kafkaClient(RD_KAFKA_CONSUMER, servers,
+                                            {{"group.id", id}, {"enable.auto.commit", "false"}});
     rd_kafka_poll_set_consumer(consumer);
-    producer = client(RD_KAFKA_PRODUCER, servers, {{"transactional.id", id}}, delivered);
+    producer = penstock::bench::kafkaClient(RD_KAFKA_PRODUCER, servers, {{"transactional.id", id}},
+                                            delivered);
     must(rd_kafka_init_transactions(producer, 30'000));
     rd_kafka_topic_partition_list_t* all = rd_kafka_topic_partition_list_new(sizes.partitions);
     for (std::int32_t p = 0; p < sizes.partitions; ++p) {
