@@ -15,6 +15,12 @@ if(PENSTOCK_SANITIZER)
   target_compile_options(penstock_build_flags INTERFACE -Wno-maybe-uninitialized)
 endif()
 
+if(CMAKE_UNITY_BUILD)
+  # a type of one source looks like a header's
+  target_compile_options(
+    penstock_build_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+endif()
+
 if(PENSTOCK_WERROR)
   target_compile_options(penstock_build_flags INTERFACE -Werror)
 endif()

@@ -25,6 +25,10 @@ std::string dumped(const nlohmann::ordered_json& json) {
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }
 
+std::string keptText(std::int64_t amount, const char* unit) {
+  return amount < 0 ? "no bound" : fmt::format("{} {}", amount, unit);
+}
+
 std::string bytesText(std::uint64_t bytes) {
   constexpr std::array<std::string_view, 5> units{"B", "KiB", "MiB", "GiB", "TiB"};
   if (bytes < 1024) return fmt::format("{} B", bytes);

@@ -18,6 +18,9 @@ std::string dumped(const nlohmann::ordered_json& json);
 /// "17 B", "4.2 MiB".
 std::string bytesText(std::uint64_t bytes);
 
+/// A bound of retention: "7 ms", or "no bound" when it is negative.
+std::string keptText(std::int64_t amount, const char* unit);
+
 /// Shows on standard error how far long work is: on a terminal a bar, which is gone at the end;
 /// elsewhere a line now and then, and none for work that is done within seconds.
 ///

@@ -23,7 +23,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct Arguments : TransferArguments {
+struct StateArguments : TransferArguments {
   std::string target;
   bool yes = false;
 };
@@ -137,7 +137,7 @@ std::string textOf(const state::VerifyReport& report) {
   return text;
 }
 
-void verify(const Arguments& arguments) {
+void verify(const StateArguments& arguments) {
   const state::VerifyReport report = [&] {
     ProgressMeter meter("verifying");
     state::VerifyOptions options;
@@ -154,11 +154,7 @@ void verify(const Arguments& arguments) {
                   report.damages.size(), report.damages.size() == 1 ? "place" : "places"));
 }
 
-std::string keptText(std::int64_t amount, const char* unit) {
-  return amount < 0 ? "no bound" : fmt::format("{} {}", amount, unit);
-}
-
-void stat(const Arguments& arguments) {
+void stat(const StateArguments& arguments) {
   const state::JournalDescription found = state::inspectJournal(arguments.directory);
   if (arguments.json) {
     Json json{{"directory", found.directory},
@@ -231,7 +227,7 @@ std::uint64_t bytesOf(const std::string& directory) {
   return bytes;
 }
 
-void compact(const Arguments& arguments) {
+void compact(const StateArguments& arguments) {
   const std::uint64_t before = bytesOf(arguments.directory);
   {
     state::JournalOptions options;
@@ -252,7 +248,7 @@ void compact(const Arguments& arguments) {
             : fmt::format("before  {}\nafter   {}\n", bytesText(before), bytesText(after)));
 }
 
-void backup(const Arguments& arguments) {
+void backup(const StateArguments& arguments) {
   const state::BackupReport done = [&] {
     ProgressMeter meter("copying and verifying");
     state::BackupOptions options;
@@ -327,7 +323,7 @@ std::string textOf(const state::RepairPlan& plan) {
   return text;
 }
 
-void repair(const Arguments& arguments) {
+void repair(const StateArguments& arguments) {
   const state::RepairPlan plan = state::planRepair(arguments.directory);
   print(arguments.json ? dumped(jsonOf(plan)) : textOf(plan));
   if (!plan.refusal.empty()) {
@@ -356,8 +352,8 @@ void repair(const Arguments& arguments) {
 
 /// A subcommand with what all have. `run` is called when it was asked for.
 CLI::App* withDirectory(CLI::App* command, const std::string& description,
-                        const std::shared_ptr<Arguments>& arguments, bool json,
-                        const std::function<void(Arguments&)>& run) {
+                        const std::shared_ptr<StateArguments>& arguments, bool json,
+                        const std::function<void(StateArguments&)>& run) {
   command->description(description);
   command->add_option("directory", arguments->directory, "of a journal")->required();
   if (json) command->add_flag("--json", arguments->json, "as one line of JSON");
@@ -365,7 +361,7 @@ CLI::App* withDirectory(CLI::App* command, const std::string& description,
   return command;
 }
 
-void addSub(CLI::App& command, Arguments& arguments) {
+void addSub(CLI::App& command, StateArguments& arguments) {
   command
       .add_option("--sub", arguments.sub,
                   "a sub-storage; again for one inside it: --sub orders --sub open")
@@ -381,7 +377,7 @@ void addStateCommand(CLI::App& app) {
   state.callback([&state] {
     if (state.get_subcommands().empty()) throw CLI::RequiredError("A subcommand");
   });
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<StateArguments>();
 
   CLI::App* listed = withDirectory(state.add_subcommand("ls"), "Values of the storage in it",
                                    arguments, true, listValues);

@@ -55,7 +55,7 @@ std::optional<std::string> present(std::string_view kept) {
 }
 
 /// One line of JSON; nullopt for what only its program can read.
-std::optional<std::string> jsonOf(std::string_view stored) {
+std::optional<std::string> jsonOfStored(std::string_view stored) {
   Value value;
   if (state::detail::decodeValue(stored, value) != state::detail::Decoded::Ok) return std::nullopt;
   return value.toJson();
@@ -143,7 +143,7 @@ void listValues(const ValueArguments& arguments) {
           const auto stored = present(kept);
           if (!stored) return true;
           const std::string type = state::detail::describeStored(*stored);
-          const auto value = jsonOf(*stored);
+          const auto value = jsonOfStored(*stored);
           if (arguments.json) {
             json.push_back({{"storage", *sub}, {"key", key}, {"type", type}});
             json.back()["value"] = value ? Json::parse(*value) : Json();

@@ -18,7 +18,7 @@ namespace penstock::command {
 
 namespace {
 
-struct Arguments {
+struct TopicsArguments {
   std::string address;
   std::vector<std::string> settings;  // name=value
   std::string topic;
@@ -59,7 +59,7 @@ std::map<std::string, std::string> pairsOf(const std::vector<std::string>& pairs
 }
 
 /// Only `create` makes a directory: a mistyped address must not.
-StreamingClient clientOf(const Arguments& arguments, bool createDirectory = false) {
+StreamingClient clientOf(const TopicsArguments& arguments, bool createDirectory = false) {
   auto settings = pairsOf(arguments.settings);
   if (!createDirectory) settings.emplace("file.createDirectory", "false");
   return StreamingClient(arguments.address, settings);
@@ -74,23 +74,19 @@ TopicDescription describe(const StreamingClient& client, const std::string& topi
   return *std::move(description);
 }
 
-void create(Arguments& arguments) {
+void create(TopicsArguments& arguments) {
   arguments.config.extra = pairsOf(arguments.topicSettings);
   const bool made = clientOf(arguments, true).createTopic(arguments.topic, arguments.config);
   print(fmt::format("topic {} {}\n", arguments.topic, made ? "created" : "was there already"));
 }
 
-void list(const Arguments& arguments) {
+void list(const TopicsArguments& arguments) {
   std::string text;
   for (const std::string& topic : clientOf(arguments).listTopics()) text += topic + '\n';
   print(text);
 }
 
-std::string keptText(std::int64_t amount, const char* unit) {
-  return amount < 0 ? "no bound" : fmt::format("{} {}", amount, unit);
-}
-
-void describeTopic(const Arguments& arguments) {
+void describeTopic(const TopicsArguments& arguments) {
   const TopicDescription topic = describe(clientOf(arguments), arguments.topic);
   if (arguments.json) {
     nlohmann::ordered_json json{{"name", topic.name},
@@ -116,13 +112,13 @@ void describeTopic(const Arguments& arguments) {
   print(text);
 }
 
-void deleteTopic(const Arguments& arguments) {
+void deleteTopic(const TopicsArguments& arguments) {
   const StreamingClient client = clientOf(arguments);
   if (!client.deleteTopic(arguments.topic)) describe(client, arguments.topic);  // says so
   print(fmt::format("topic {} deleted\n", arguments.topic));
 }
 
-void produce(const Arguments& arguments) {
+void produce(const TopicsArguments& arguments) {
   const StreamingClient client = clientOf(arguments);
   TopicProducer producer = client.producer(arguments.topic);
   RecordLineReader reader(std::cin, arguments.format);
@@ -154,7 +150,7 @@ void produce(const Arguments& arguments) {
 }
 
 /// An offset that was typed is an argument, unlike a position that was committed.
-void requireOffset(const TopicDescription& topic, const Arguments& arguments) {
+void requireOffset(const TopicDescription& topic, const TopicsArguments& arguments) {
   for (const PartitionDescription& each : topic.partitions) {
     if (arguments.partition && each.partition.value != *arguments.partition) continue;
     if (*arguments.offset >= each.start.value && *arguments.offset <= each.end.value) continue;
@@ -165,7 +161,7 @@ void requireOffset(const TopicDescription& topic, const Arguments& arguments) {
 }
 
 /// What is to be printed, and where a consumer without a group begins.
-TopicConsumer consumerOf(const StreamingClient& client, const Arguments& arguments) {
+TopicConsumer consumerOf(const StreamingClient& client, const TopicsArguments& arguments) {
   ConsumerOptions options;
   options.group = arguments.group;
   options.offsetReset = arguments.fromBeginning ? OffsetReset::Earliest : OffsetReset::Latest;
@@ -193,7 +189,7 @@ TopicConsumer consumerOf(const StreamingClient& client, const Arguments& argumen
 }
 
 /// Whether everything below `ends` was read, by this consumer or by others of its group.
-bool allRead(TopicConsumer& consumer, const Arguments& arguments,
+bool allRead(TopicConsumer& consumer, const TopicsArguments& arguments,
              const std::map<TopicPartition, Offset>& ends) {
   const std::vector<TopicPartition> owned = consumer.assignment();
   std::vector<TopicPartition> others;
@@ -226,7 +222,7 @@ std::int64_t int64Of(const TopicPartition& source, const RecordView& record) {
   return static_cast<std::int64_t>(number);
 }
 
-void consume(const Arguments& arguments) {
+void consume(const TopicsArguments& arguments) {
   interruptOnSignals();
   const StreamingClient client = clientOf(arguments);
   TopicConsumer consumer = consumerOf(client, arguments);
@@ -267,9 +263,9 @@ void consume(const Arguments& arguments) {
 }
 
 /// A subcommand with what all have. `run` is called when it was asked for.
-CLI::App* subcommand(CLI::App& topics, const std::shared_ptr<Arguments>& arguments,
+CLI::App* subcommand(CLI::App& topics, const std::shared_ptr<TopicsArguments>& arguments,
                      const std::string& name, const std::string& description, bool withTopic,
-                     const std::function<void(Arguments&)>& run) {
+                     const std::function<void(TopicsArguments&)>& run) {
   CLI::App* command = topics.add_subcommand(name, description);
   command->add_option("--address", arguments->address,
                       "file:///directory, a path, or kafka://host:port; default $PENSTOCK_BROKER");
@@ -281,7 +277,7 @@ CLI::App* subcommand(CLI::App& topics, const std::shared_ptr<Arguments>& argumen
   return command;
 }
 
-void addFormat(CLI::App& command, Arguments& arguments) {
+void addFormat(CLI::App& command, TopicsArguments& arguments) {
   const std::map<std::string, LineFormat> names{
       {"lines", LineFormat::Lines}, {"csv", LineFormat::Csv}, {"json", LineFormat::Json}};
   command
@@ -297,7 +293,7 @@ void addFormat(CLI::App& command, Arguments& arguments) {
 void addTopicsCommand(CLI::App& app) {
   CLI::App& topics = *app.add_subcommand("topics", "Create, look into, write and read topics");
   topics.require_subcommand(1);
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<TopicsArguments>();
   const CLI::Range natural(std::int64_t{0}, INT64_MAX, "a whole number from 0");
 
   CLI::App* made = subcommand(topics, arguments, "create", "Create a topic", true, create);

@@ -31,7 +31,7 @@ namespace {
 
 constexpr std::string_view unfinished = ".tmpf";
 constexpr std::string_view backup = ".bckf";
-constexpr std::size_t depthMax = 64;           // of directories; the library nests 3 deep
+constexpr std::size_t directoriesDeep = 64;    // of directories; the library nests 3 deep
 constexpr std::size_t namedMax = 10;           // files in a message; arbitrary
 constexpr std::uint64_t recordHeadBytes = 11;  // codec, type, length and checksum, at most
 
@@ -140,8 +140,8 @@ class QuixImport {
       unreadFolder(folder, error.what());
       return;
     }
-    if (depth > depthMax) {
-      unreadFolder(folder, fmt::format("it is nested more than {} deep", depthMax));
+    if (depth > directoriesDeep) {
+      unreadFolder(folder, fmt::format("it is nested more than {} deep", directoriesDeep));
       return;
     }
     try {

@@ -8,7 +8,8 @@
 set -euo pipefail
 mode="$1" source="$2" build="$3" work="$4" compiler="$5"
 version="$(sed -n 's/^project(penstock VERSION \([0-9.]*\).*/\1/p' "$source/CMakeLists.txt")"
-configure=(cmake -G Ninja "-DCMAKE_CXX_COMPILER=$compiler" -DCMAKE_CXX_FLAGS=-O0)
+configure=(cmake -G Ninja "-DCMAKE_CXX_COMPILER=$compiler" -DCMAKE_CXX_FLAGS=-O0
+  -DCMAKE_UNITY_BUILD=ON)
 ! command -v ccache >/dev/null || configure+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 
 fail() {
