@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -19,6 +20,20 @@ inline std::span<const std::byte> asBytes(std::string_view text) noexcept {
 }
 inline std::string_view asText(std::span<const std::byte> bytes) noexcept {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// How many bytes there are up to the last that is not zero. Preallocated space is long and all
+/// zeros; a block at a time it costs what reading it costs.
+inline std::size_t usedLength(std::string_view bytes) noexcept {
+  constexpr std::size_t blockBytes = 4096;
+  while (!bytes.empty()) {
+    const auto block = bytes.substr(bytes.size() - std::min(bytes.size(), blockBytes));
+    const bool zeros =
+        block[0] == 0 && std::memcmp(block.data(), block.data() + 1, block.size() - 1) == 0;
+    if (!zeros) return bytes.size() - block.size() + block.find_last_not_of('\0') + 1;
+    bytes.remove_suffix(block.size());
+  }
+  return 0;
 }
 
 template <typename T>

@@ -82,8 +82,7 @@ std::uint64_t ScannedFile::usedEnd(std::uint64_t from) {
   for (std::uint64_t at = from; at < size_;) {
     const auto bytes = this->at(at, std::uint64_t{1} << 16);
     if (bytes.empty()) return size_;  // cannot be read: as good as used
-    const auto last = bytes.find_last_not_of('\0');
-    if (last != std::string_view::npos) end = at + last + 1;
+    if (const std::size_t used = usedLength(bytes); used > 0) end = at + used;
     at += bytes.size();
   }
   return end;

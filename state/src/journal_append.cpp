@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "append_lock.h"
+#include "bytes.h"
 #include "io_errors.h"
 #include "journal_core.h"
 #include "planted.h"
@@ -786,8 +787,7 @@ std::uint64_t JournalCore::lastNonZero(FileWindow& window, std::uint64_t from) {
   for (std::uint64_t at = from; at < window.limit();) {
     const auto bytes = window.at(at, 65536);
     if (bytes.empty()) break;
-    const auto found = bytes.find_last_not_of('\0');
-    if (found != std::string_view::npos) last = at + found + 1;
+    if (const std::size_t used = usedLength(bytes); used > 0) last = at + used;
     at += bytes.size();
   }
   return last;

@@ -419,14 +419,14 @@ void JournalCore::recover(std::uint64_t newest) {
   const bool clean = !damaged && tail_.lastKind == FrameKind::Close;
   if (damaged) {
     const std::string_view tail = content.substr(end);
-    const std::size_t last = tail.find_last_not_of('\0');
+    const std::size_t used = usedLength(tail);
     if (const auto proof = proofOfSync(content, end + 8, expected)) {
       throw Corruption(
           name, end,
           fmt::format("{}: the frame at offset {} (sequence {}) is damaged, and the frame at "
                       "offset {} says it was on disk: this is no torn write. Cutting here would "
                       "lose {} bytes of acknowledged data",
-                      name, end, expected, *proof, last + 1));
+                      name, end, expected, *proof, used));
     }
     if (SegmentIndex::decodeFooter(tail, id_.low, newest, end)) {
       // It is written once the next segment is on disk.
@@ -436,7 +436,7 @@ void JournalCore::recover(std::uint64_t newest) {
                                    "What it held, from frame {} on, was acknowledged",
                                    missing, name, expected));
     }
-    setTornAside(name, tail.substr(0, last + 1), expected);
+    setTornAside(name, tail.substr(0, used), expected);
   }
   checkListedFiles();
   if (!clean && !planted(Planted::NotMadeDurable)) {
@@ -520,7 +520,7 @@ bool JournalCore::takeFramesFrom(std::string_view content, const std::string& na
     tail_.lastChecksum = frame.header.checksum;
     tail_.lastKind = frame.header.kind;
   }
-  return content.find_first_not_of('\0', tail_.end) == std::string_view::npos;
+  return usedLength(content.substr(tail_.end)) == 0;
 }
 
 std::optional<std::uint64_t> JournalCore::proofOfSync(std::string_view content, std::uint64_t from,
