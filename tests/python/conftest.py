@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import faulthandler
 import itertools
+import os
 import pathlib
 import tempfile
 
@@ -7,6 +9,18 @@ import pytest
 from support import Place, PostgresqlServer
 
 tables = itertools.count(1)
+
+
+def pytest_configure(config):
+    config.terminal = os.dup(2)  # before output is captured
+
+
+@pytest.fixture(autouse=True)
+def watchdog(request):
+    """Ends the run when a test deadlocks while it holds the GIL, which nothing else can."""
+    faulthandler.dump_traceback_later(1800, exit=True, file=request.config.terminal)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")

@@ -554,7 +554,7 @@ def test_autosave_saves_by_itself(state, file, how):
     for number in range(3):
         state["a"] = number
         assert eventually(lambda: file.exists() and content_of(file) == {"a": number})
-    assert state.autosave_status().saves >= 3
+    assert eventually(lambda: state.autosave_status().saves >= 3)  # it is counted behind
     assert state.autosave_status()[1:] == (0, "")
 
 
@@ -650,13 +650,13 @@ def test_close_that_cannot_save_leaves_the_state_open(file):
     assert content_of(file.parent / "later" / "state.json") == {"a": 2}
 
 
-# one in a cycle of which nobody is told, and a callback that may come when the end has begun
+# one that is in a cycle, of which Python's collector knows nothing: it is never destroyed
 AT_EXIT = """
 import os, sys
 from penstock import SharedState
 
 state = SharedState()
-state.autosave(sys.argv[1], interval=0.001, on_failure=lambda error, keep=state: print(error))
+state.autosave(sys.argv[1], interval=3600, on_failure=lambda error, keep=state: print(error))
 state["a"] = 1
 if os.fork() == 0:
     sys.exit()  # whose state it is not
@@ -679,7 +679,6 @@ def test_autosave_saves_when_the_interpreter_exits(file, how, code):
 
 def test_failure_at_exit_is_printed(file):
     program = AT_EXIT.replace("HOW", "os.rmdir(os.path.dirname(sys.argv[1]))")
-    program = program.replace("interval=0.001", "interval=3600")
     file.parent.joinpath("gone").mkdir()
     command = [sys.executable, "-c", program, file.parent / "gone" / "state.json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONG)

@@ -2,8 +2,9 @@
 
 // penstock.state.datastore.Datastore.
 //
-// The GIL is released in every call, as each may wait for a disk, a database or a key's lock, whose
-// holder may need the GIL to go on. Updaters take it again, in the thread that called.
+// The GIL is released in every call that opens, reads or writes, as each may wait for a disk, a
+// database or a key's lock, whose holder may need the GIL to go on. Updaters take it again, in the
+// thread that called.
 
 #include <penstock/state/datastore.h>
 #include <pybind11/stl.h>
@@ -51,17 +52,18 @@ py::object fromEntry(const DatastoreEntry& entry) {
                                    fromRevision(entry.revision));
 }
 
-Owned<Datastore> open(const Text& address, double lockTimeout, const Text& table,
+Owned<Datastore> open(const py::handle& address, double lockTimeout, const py::handle& table,
                       bool reshuffleTable) {
   constexpr double day = 86'400;
   if (!(lockTimeout >= 0.001 && lockTimeout <= day)) {
     throw ConfigurationError("lock_timeout is a number of seconds from 0.001 to 86400");
   }
+  const std::string place = Text(address);
   const state::DatastoreOptions options{.lockTimeout = millisecondsOf(lockTimeout, "lock_timeout"),
-                                        .table = table,
+                                        .table = Text(table),
                                         .reshuffleTable = reshuffleTable};
   return withoutGil(
-      [&] { return Owned<Datastore>(new Datastore(Datastore::open(address, options))); });
+      [&] { return Owned<Datastore>(new Datastore(Datastore::open(place, options))); });
 }
 
 py::object getOr(const Datastore& self, const py::handle& key, const py::object& fallback) {
@@ -195,12 +197,7 @@ void registerDatastore(py::module_& module) {
       "Corruption; Closed in a forked child; and with file: those of LocalFileStorage.\n\n"
       "A change is on disk when the call returns (but for memory:).");
   type.def_static(
-      "open",
-      [](const py::handle& address, double lockTimeout, const py::handle& table,
-         bool reshuffleTable) {
-        return open(Text(address), lockTimeout, Text(table), reshuffleTable);
-      },
-      py::arg("address"), py::kw_only(), py::arg("lock_timeout") = 10.0,
+      "open", &open, py::arg("address"), py::kw_only(), py::arg("lock_timeout") = 10.0,
       py::arg("table") = "penstock_datastore", py::arg("reshuffle_table") = false,
       "Opens, or creates.\n\n"
       "lock_timeout: seconds that a change waits for its key's lock, 0.001 to 86400.\n"
