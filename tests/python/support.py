@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
 import threading
@@ -62,10 +63,7 @@ class PostgresqlServer:
             return subprocess.Popen([*unprivileged, *command], stdout=log, stderr=log, cwd="/")
 
     def stop(self):
-        self.server.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.server.wait(5)  # for clients to go
-        self.server.send_signal(3)
+        self.server.send_signal(signal.SIGINT)  # which ends its clients
         self.server.wait(LONG)
         self.files.cleanup()
 
