@@ -190,9 +190,9 @@ Guard lock(SharedState& self, const py::handle& name, std::optional<double> atMo
   const auto end = forever ? Clock::time_point::max() : Clock::now() + time;
   for (;;) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
-    const auto now = std::clamp(left, std::chrono::milliseconds(0), step);
+    const auto part = std::clamp(left, std::chrono::milliseconds(0), step);
     try {
-      return Guard(withoutGil([&] { return self.lock(key, now); }));
+      return Guard(withoutGil([&] { return self.lock(key, part); }));
     } catch (const state::LockTimeout&) {
       if (left <= step) {
         throw state::LockTimeout("shared state: the lock " + py::repr(name).cast<std::string>() +
