@@ -418,7 +418,11 @@ def arguments_of(function):
     defaults = [None] * (len(positional) - len(spec.defaults)) + spec.defaults
     found = [(arg.arg, "positional", default) for arg, default in zip(positional, defaults)]
     found += [(arg.arg, "keyword", value) for arg, value in zip(spec.kwonlyargs, spec.kw_defaults)]
-    return [(n, kind, default and ast.unparse(default)) for n, kind, default in found[1:]]
+    return [
+        (name, kind, default and ast.unparse(default))
+        for name, kind, default in found
+        if name != "self"
+    ]
 
 
 def parsed_signature(thing):
@@ -440,9 +444,9 @@ def test_pyi_says_what_the_module_has():
             continue
         written = {node.name: node for node in classes[name].body}
         has = {
-            method: value
+            method: getattr(thing, method)
             for method, value in vars(thing).items()
-            if callable(value) or isinstance(value, property)
+            if callable(value) or isinstance(value, (property, staticmethod))
         }
         inherited = {"__new__", "__init__"} if "__init__" not in written else {"__new__"}
         assert written.keys() == has.keys() - inherited - {"_pybind11_conduit_v1_"}, name

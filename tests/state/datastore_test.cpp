@@ -283,6 +283,19 @@ TEST_P(DatastoreTest, D20AWatchWakesOnCreateUpdateAndRemoveElseTimesOutEmpty) {
   EXPECT_EQ(store_.watch(known, 0ms).size(), 2U) << "what was changed before is seen at once";
 }
 
+TEST_P(DatastoreTest, AWatchCanBeEndedFromWithin) {
+  int calls = 0;
+  const auto began = steady_clock::now();
+  EXPECT_THROW((void)store_.watch({{"k", {}}}, longTime,
+                                  [&] {
+                                    if (++calls == 2) throw std::domain_error("enough");
+                                  }),
+               std::domain_error);
+  EXPECT_LT(steady_clock::now() - began, longTime / 2);
+  const auto set = [&] { store_.set("k", ++calls); };  // by the one who waits: no lock is held
+  EXPECT_EQ(store_.watch({{"k", {}}}, longTime, set).at(0).value, Value(3));
+}
+
 TEST_P(DatastoreTest, ManyWatchesAllWake) {
   constexpr int watchers = 8;
   std::vector<std::future<std::size_t>> waking;

@@ -3,8 +3,8 @@
 
 #include <penstock/state/errors.h>
 
+#include <cmath>
 #include <utility>
-#include <vector>
 
 namespace penstock::python {
 namespace py = pybind11;
@@ -100,6 +100,33 @@ py::object toText(std::string_view bytes) {
       bytes.data(), static_cast<py::ssize_t>(bytes.size()), "surrogateescape"));
   if (!text) throw py::error_already_set();
   return text;
+}
+
+std::vector<std::string> textsOf(py::handle object, const char* argument) {
+  if (PyUnicode_Check(object.ptr())) {
+    const std::string text = py::repr(object).cast<std::string>();
+    raise(PyExc_TypeError,
+          argument + (" must be several str, in a list: [" + text + "] instead of " + text));
+  }
+  std::vector<std::string> texts;
+  for (const py::handle item : py::iter(object)) texts.push_back(Text(item));
+  return texts;
+}
+
+std::string pathOf(py::handle object) {
+  return py::module_::import("os").attr("fsencode")(object).cast<std::string>();
+}
+
+std::chrono::milliseconds millisecondsOf(double seconds, const char* argument) {
+  if (!(seconds >= 0)) {
+    throw state::InvalidArgument(std::string(argument) + " is a number of seconds, 0 or more");
+  }
+  using Milliseconds = std::chrono::milliseconds;
+  const double rounded = std::round(seconds * 1000);
+  if (rounded == 0 && seconds > 0) return Milliseconds(1);
+  constexpr Milliseconds most = Milliseconds::max();
+  if (rounded >= static_cast<double>(most.count())) return most;
+  return Milliseconds(static_cast<Milliseconds::rep>(rounded));
 }
 
 Value toValue(py::handle object) { return toValueAt(object, 1); }

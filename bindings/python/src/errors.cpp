@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Every typed error is an exception of the same name; those that Python has a word for are that
-// too (KeyNotFound is a KeyError). What is an OSError has its errno and filename.
+// too (KeyNotFound is a KeyError). What a call of the system failed with has errno and filename.
 
 #include <penstock/state/errors.h>
+#include <penstock/state/transfer.h>
 
 #include "register.h"
 
@@ -78,7 +79,26 @@ void registerErrors(py::module_& module) {
   py::register_exception_translator(&translateOsErrors);
   registerError<JournalFailed>(module, "JournalFailed",
                                "A sync failed earlier: close and open again to recover.");
-  registerError<Closed>(module, "Closed", "The storage was closed, or is used in a forked child.");
+  registerError<Closed>(module, "Closed", "The object was closed, or is used in a forked child.");
+  registerError<LockTimeout>(module, "LockTimeout",
+                             "A lock was not free in time. What was to be done under it was not.",
+                             builtin("TimeoutError"));
+  registerError<NestedUpdate>(module, "NestedUpdate",
+                              "An updater changes the key it is called for. Nothing was changed.");
+  registerError<Conflict>(module, "Conflict",
+                          "Others changed the key during each attempt. Nothing was changed.");
+  registerError<Unavailable>(module, "Unavailable",
+                             "A database cannot be reached. Nothing was changed.",
+                             builtin("ConnectionError"));
+  registerError<OutcomeUnknown>(
+      module, "OutcomeUnknown",
+      "The connection was lost while writing: the change is made, whole, or it is not.");
+  registerError<LockOrder>(module, "LockOrder",
+                           "Two locks are taken in one order here and in the other elsewhere.");
+  registerError<ForeignFile>(module, "ForeignFile",
+                             "The file is of another kind, or of another application.");
+  registerError<SourceChanged>(module, "SourceChanged",
+                               "A file was replaced by somebody else while it was used.");
 }
 
 }  // namespace penstock::python

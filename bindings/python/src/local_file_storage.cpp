@@ -63,19 +63,6 @@ auto withoutGil(const Storage& self, Work&& work) {
   return work(last);
 }
 
-/// A str argument as the bytes of a key.
-class Key {
- public:
-  explicit Key(py::handle key) : view_(textOf(key, scratch_)) {}
-  Key(const Key&) = delete;
-  Key& operator=(const Key&) = delete;
-  operator std::string_view() const { return view_; }
-
- private:
-  std::string scratch_;
-  std::string_view view_;
-};
-
 Storage open(const py::object& directory, const std::string& durability, bool shared,
              bool createDirectory, bool allowNetworkFileSystem, bool lowerCaseKeys,
              double syncInterval, const std::optional<std::string>& engine) {
@@ -105,12 +92,8 @@ Storage open(const py::object& directory, const std::string& durability, bool sh
   options.lowerCaseKeys = lowerCaseKeys;
   options.syncInterval = std::chrono::milliseconds(
       std::max<std::int64_t>(1, static_cast<std::int64_t>(syncInterval * 1000)));
-  std::string path;
-  if (directory.is_none()) {
-    path = LocalFileStorage::defaultDirectory();
-  } else {
-    path = py::module_::import("os").attr("fsencode")(directory).cast<std::string>();
-  }
+  const std::string path =
+      directory.is_none() ? LocalFileStorage::defaultDirectory() : pathOf(directory);
   const py::gil_scoped_release unlocked;
   return Storage(LocalFileStorage(path, options));
 }
@@ -143,7 +126,7 @@ auto withValue(const py::handle& object, Store&& store) {
 }
 
 void set(const Storage& self, const py::handle& key, const py::handle& value) {
-  const Key name(key);
+  const Text name(key);
   LocalFileStorage handle = self.handle();
   withValue(value, [&](const auto& stored) {
     LocalFileStorage storage = std::move(handle);  // goes without the GIL
@@ -152,20 +135,20 @@ void set(const Storage& self, const py::handle& key, const py::handle& value) {
 }
 
 py::object get(const Storage& self, const py::handle& key) {
-  return fromValue(self.read().get<Value>(Key(key)));
+  return fromValue(self.read().get<Value>(Text(key)));
 }
 
 py::object getOr(const Storage& self, const py::handle& key, const py::object& fallback) {
-  const std::optional<Value> found = self.read().find<Value>(Key(key));
+  const std::optional<Value> found = self.read().find<Value>(Text(key));
   return found ? fromValue(*found) : fallback;
 }
 
 bool containsKey(const Storage& self, const py::handle& key) {
-  return self.read().containsKey(Key(key));
+  return self.read().containsKey(Text(key));
 }
 
 void remove(const Storage& self, const py::handle& key) {
-  const Key name(key);
+  const Text name(key);
   withoutGil(self, [&](LocalFileStorage& storage) { storage.remove(name); });
 }
 
@@ -179,14 +162,14 @@ void flush(const Storage& self) {
 
 py::object keys(const Storage& self, const py::handle& prefix) {
   py::list names;
-  for (const std::string& key : self.read().keys(Key(prefix))) names.append(toText(key));
+  for (const std::string& key : self.read().keys(Text(prefix))) names.append(toText(key));
   return names;
 }
 
 py::object getAllKeys(const Storage& self) { return keys(self, py::str()); }
 
 Storage subStorage(const Storage& self, const py::handle& name) {
-  const Key key(name);
+  const Text key(name);
   return Storage(
       withoutGil(self, [&](LocalFileStorage& storage) { return storage.subStorage(key); }));
 }
@@ -195,7 +178,7 @@ Storage subStorage(const Storage& self, const py::handle& name) {
 
 Pending setAsync(const Storage& self, const py::handle& key, const py::handle& value) {
   return Pending::of([&] {
-    const Key name(key);
+    const Text name(key);
     LocalFileStorage handle = self.handle();
     return withValue(value, [&](const auto& stored) {
       LocalFileStorage storage = std::move(handle);  // goes without the GIL
@@ -206,7 +189,7 @@ Pending setAsync(const Storage& self, const py::handle& key, const py::handle& v
 
 Pending removeAsync(const Storage& self, const py::handle& key) {
   return Pending::of([&] {
-    const Key name(key);
+    const Text name(key);
     return withoutGil(self, [&](LocalFileStorage& storage) { return storage.removeAsync(name); });
   });
 }
@@ -325,7 +308,7 @@ void registerLocalFileStorage(py::module_& module) {
   type.def(
       "__delitem__",
       [](const Storage& self, const py::handle& key) {
-        (void)self.read().get<Value>(Key(key));  // KeyNotFound, as a dict
+        (void)self.read().get<Value>(Text(key));  // KeyNotFound, as a dict
         remove(self, key);
       },
       py::arg("key"));

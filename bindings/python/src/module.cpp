@@ -14,4 +14,6 @@ PYBIND11_MODULE(_core, module) {
   penstock::python::registerErrors(module);
   penstock::python::registerPending(module);
   penstock::python::registerLocalFileStorage(module);
+  penstock::python::registerDatastore(module);
+  penstock::python::registerSharedState(module);
 }

@@ -9,5 +9,7 @@ namespace penstock::python {
 void registerErrors(pybind11::module_& module);
 void registerPending(pybind11::module_& module);
 void registerLocalFileStorage(pybind11::module_& module);
+void registerDatastore(pybind11::module_& module);
+void registerSharedState(pybind11::module_& module);
 
 }  // namespace penstock::python

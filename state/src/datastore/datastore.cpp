@@ -31,7 +31,8 @@ using datastore::Row;
 
 constexpr std::size_t prefixBytesMax = 1024;
 constexpr std::chrono::hours waitMax{24};
-constexpr std::size_t tableBytesMax = 63;  // PostgreSQL cuts off what is longer
+constexpr std::chrono::milliseconds meanwhileMost{500};  // between two calls of it
+constexpr std::size_t tableBytesMax = 63;                // PostgreSQL cuts off what is longer
 
 constexpr const char* forms =
     "memory:, file:DIRECTORY, sqlite:FILE or postgresql://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE";
@@ -282,7 +283,8 @@ bool Datastore::remove(std::string_view key) {
 }
 
 std::vector<DatastoreEntry> Datastore::watch(const std::map<std::string, Revision>& known,
-                                             std::chrono::milliseconds timeout) const {
+                                             std::chrono::milliseconds timeout,
+                                             const std::function<void()>& meanwhile) const {
   space_->checkUsable();
   const Deadline deadline = deadlineIn(std::min<std::chrono::milliseconds>(timeout, waitMax));
   const auto watch = space_->adapter->watch();  // before the first look, so that nothing is missed
@@ -293,7 +295,8 @@ std::vector<DatastoreEntry> Datastore::watch(const std::map<std::string, Revisio
       if (entry.revision != revision) newer.push_back(std::move(entry));
     }
     if (!newer.empty() || std::chrono::steady_clock::now() >= deadline) return newer;
-    watch->wait(deadline);
+    watch->wait(meanwhile ? std::min(deadline, deadlineIn(meanwhileMost)) : deadline);
+    if (meanwhile) meanwhile();
   }
 }
 

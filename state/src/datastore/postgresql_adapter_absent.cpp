@@ -9,8 +9,8 @@ std::unique_ptr<Adapter> openPostgresql(const std::string& /*address*/,
                                         const DatastoreOptions& /*options*/) {
   throw ConfigurationError(
       "this Penstock was built without PostgreSQL, and cannot open postgresql:// addresses; "
-      "install "
-      "libpqxx (Debian: libpqxx-dev) and build it with PENSTOCK_POSTGRESQL=ON");
+      "install libpqxx (Debian: libpqxx-dev) and build it again with PENSTOCK_POSTGRESQL=ON, which "
+      "pip does by itself");
 }
 
 }  // namespace penstock::state::datastore

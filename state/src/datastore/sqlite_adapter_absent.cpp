@@ -9,8 +9,8 @@ std::unique_ptr<Adapter> openSqlite(const std::string& /*file*/,
                                     const Environment& /*environment*/) {
   throw ConfigurationError(
       "this Penstock was built without SQLite, and cannot open sqlite: addresses; install "
-      "SQLiteCpp "
-      "(Debian: libsqlitecpp-dev) and build it with PENSTOCK_SQLITE=ON");
+      "SQLiteCpp (Debian: libsqlitecpp-dev) and build it again with PENSTOCK_SQLITE=ON, which pip "
+      "does by itself");
 }
 
 }  // namespace penstock::state::datastore

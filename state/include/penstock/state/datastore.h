@@ -145,8 +145,11 @@ class Datastore {
   /// reported once, with the last of it. Changes by other processes are noticed at once with
   /// `file:`, within 20 ms with `sqlite:`, at once with PostgreSQL, within a second there when they
   /// were made by Reshuffle or by a process that was killed just then.
-  [[nodiscard]] std::vector<DatastoreEntry> watch(const std::map<std::string, Revision>& known,
-                                                  std::chrono::milliseconds timeout) const;
+  /// `meanwhile` is called at least every 500 ms of the wait, by the calling thread, which holds no
+  /// lock then: what it throws ends the wait and is passed on.
+  [[nodiscard]] std::vector<DatastoreEntry> watch(
+      const std::map<std::string, Revision>& known, std::chrono::milliseconds timeout,
+      const std::function<void()>& meanwhile = {}) const;
 
   /// A part of the store with keys of its own: `name` is 1 B - 255 B of UTF-8 without NUL.
   /// Namespaces nest, up to 1,024 B of names and what separates them.
