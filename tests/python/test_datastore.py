@@ -473,6 +473,20 @@ def test_d21_namespaces_nest_and_list_relative_keys(store):
     assert inner.update("k", increment).new == 4, "a namespace keeps its store"
 
 
+def test_a_namespace_is_renamed_with_all_that_is_in_it(store):
+    old, new = store.namespace("old"), store.namespace("new")
+    old.set("k", 1)
+    old.namespace("inner").set("deep", 2)
+    assert store.rename_namespace("old", "new") == 2
+    assert (new.get("k"), new.namespace("inner").get("deep"), old.list()) == (1, 2, [])
+    old.set("k", 3)
+    with pytest.raises(penstock.Conflict, match='"k"'):
+        store.rename_namespace("old", "new")
+    assert (old.get("k"), new.get("k")) == (3, 1)
+    with pytest.raises(penstock.InvalidArgument):
+        store.rename_namespace("old", "")
+
+
 def bits(number):
     return struct.pack("d", number)
 

@@ -26,6 +26,7 @@ namespace {
 using penstock::testing::DatastorePlace;
 using penstock::testing::increment;
 using penstock::testing::messageOf;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -348,6 +349,51 @@ TEST_P(DatastoreTest, D21NamespacesNestAndListRelativeKeys) {
   const std::string longest(Datastore::keyBytesMax, 'k');
   deep.set(longest, 1);
   EXPECT_THAT(deep.list(), ElementsAre(longest));
+}
+
+TEST_P(DatastoreTest, ANamespaceIsRenamedWithAllThatIsInIt) {
+  Datastore old = store_.namespace_("old");
+  for (int i = 0; i < 40; ++i) old.set("k" + std::to_string(i), i);
+  old.namespace_("inner").set("deep", "d");
+  store_.namespace_("older").set("k1", "not this");
+  store_.set("k1", "nor this");
+  Datastore fresh = store_.namespace_("new");
+  fresh.set("k7", 7);  // as a renaming that was killed leaves it
+  fresh.set("more", 1);
+  EXPECT_EQ(store_.renameNamespace("old", "new"), 41U);
+  EXPECT_EQ(fresh.list().size(), 41U);
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(fresh.get("k" + std::to_string(i)), Value(i));
+  EXPECT_EQ(fresh.namespace_("inner").get("deep"), Value("d"));
+  EXPECT_THAT(old.list(), IsEmpty());
+  EXPECT_THAT(old.namespace_("inner").list(), IsEmpty());
+  EXPECT_EQ(store_.namespace_("older").get("k1"), Value("not this"));
+  EXPECT_EQ(store_.get("k1"), Value("nor this"));
+  EXPECT_EQ(store_.renameNamespace("old", "new"), 0U);
+  EXPECT_EQ(store_.renameNamespace("new", "new"), 0U);
+  EXPECT_EQ(fresh.list().size(), 41U);
+}
+
+TEST_P(DatastoreTest, AKeyThatTheNewNamespaceHasOtherwiseIsNotOverwritten) {
+  Datastore old = store_.namespace_("old");
+  Datastore fresh = store_.namespace_("new");
+  old.set("k", 1);
+  fresh.set("k", 2);
+  EXPECT_THAT(messageOf<Conflict>([&] { (void)store_.renameNamespace("old", "new"); }),
+              AllOf(HasSubstr("\"k\""), HasSubstr("\"new\"")));
+  EXPECT_EQ(old.get("k"), Value(1));
+  EXPECT_EQ(fresh.get("k"), Value(2));
+  EXPECT_TRUE(fresh.remove("k"));
+  EXPECT_EQ(store_.renameNamespace("old", "new"), 1U);
+  EXPECT_EQ(fresh.get("k"), Value(1));
+  EXPECT_THROW((void)store_.renameNamespace("new", ""), InvalidArgument);
+
+  Datastore deep = fresh;
+  for (int i = 0; i < 9; ++i) deep = deep.namespace_(std::string(100, 'n'));
+  deep.set("k", 3);
+  EXPECT_THAT(messageOf<InvalidArgument>(
+                  [&] { (void)store_.renameNamespace("new", std::string(200, 'w')); }),
+              HasSubstr("up to 1024"));
+  EXPECT_EQ(fresh.get("k"), Value(1)) << "nothing was moved";
 }
 
 TEST_P(DatastoreTest, D22WhatIsGivenBackIsTheSameToTheBit) {

@@ -167,6 +167,12 @@ Owned<Datastore> namespaceOf(const Datastore& self, const py::handle& name) {
   return Owned<Datastore>(new Datastore(self.namespace_(text)));
 }
 
+std::size_t renameNamespace(Datastore& self, const py::handle& from, const py::handle& to) {
+  const Text oldName(from);
+  const Text newName(to);
+  return withoutGil([&] { return self.renameNamespace(oldName, newName); });
+}
+
 }  // namespace
 
 void registerDatastore(py::module_& module) {
@@ -242,6 +248,12 @@ void registerDatastore(py::module_& module) {
   type.def("namespace", &namespaceOf, py::arg("name"),
            "A part of the store with keys of its own: name is 1 to 255 bytes of UTF-8 without\n"
            "NUL. Namespaces nest.");
+  type.def("rename_namespace", &renameNamespace, py::arg("old"), py::arg("new"),
+           "Moves all that is in namespace old of this one, inner namespaces too, to namespace\n"
+           "new; how many keys. Key by key: an error or a kill leaves each key in one of the two\n"
+           "(or, with the same value, in both), and the same call goes on from there. Revisions\n"
+           "begin anew. Conflict when new has a key with another value. Stop programs that use\n"
+           "old first: what they write there afterwards stays.");
 }
 
 }  // namespace penstock::python

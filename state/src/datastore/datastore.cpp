@@ -317,4 +317,39 @@ Datastore Datastore::namespace_(std::string_view name) const {
   return Datastore(std::move(space));
 }
 
+std::size_t Datastore::renameNamespace(std::string_view from, std::string_view to) {
+  const std::string oldPrefix = namespace_(from).space_->prefix;
+  const std::string newPrefix = namespace_(to).space_->prefix;
+  if (oldPrefix == newPrefix) return 0;
+  const std::vector<std::string> keys = space_->adapter->list(oldPrefix);
+  const auto moved = [&](const std::string& key) {
+    return newPrefix + key.substr(oldPrefix.size());
+  };
+  for (const std::string& key : keys) {
+    if (key[oldPrefix.size()] == Adapter::reserved && moved(key).size() > prefixBytesMax) {
+      throw InvalidArgument(fmt::format(
+          "key {} of a namespace in {} would take {} bytes in {}; up to {}", shownKey(key),
+          shownKey(from), moved(key).size(), shownKey(to), prefixBytesMax));
+    }
+  }
+  std::size_t count = 0;
+  for (const std::string& key : keys) {
+    const auto old = space_->lock(key);
+    std::optional<Row> row = old->read();
+    if (!row) continue;
+    const auto fresh = space_->lock(moved(key));
+    const std::optional<Row> found = fresh->read();
+    if (found && found->bytes != row->bytes) {
+      throw Conflict(fmt::format(
+          "key {} is in namespace {} too, with another value; {} keys were moved. Remove one of "
+          "the two, and rename again",
+          shownKey(key.substr(oldPrefix.size())), shownKey(to), count));
+    }
+    if (!found) space_->write(*fresh, found, std::move(row->bytes));
+    old->erase();
+    ++count;
+  }
+  return count;
+}
+
 }  // namespace penstock::state

@@ -154,6 +154,12 @@ class Datastore {
   /// A part of the store with keys of its own: `name` is 1 B - 255 B of UTF-8 without NUL.
   /// Namespaces nest, up to 1,024 B of names and what separates them.
   [[nodiscard]] Datastore namespace_(std::string_view name) const;
+  /// Moves all that is in namespace `from` of this one, inner namespaces too, to namespace `to`;
+  /// how many keys. Key by key, each under its lock: an error or a kill leaves each key in one of
+  /// the two (or, with the same value, in both), and the same call goes on from there. Revisions
+  /// begin anew. Conflict, with that key where it was, when `to` has it with another value.
+  /// Programs that use `from` are to be stopped first: what they write there afterwards stays.
+  std::size_t renameNamespace(std::string_view from, std::string_view to);
 
  private:
   struct Space;
