@@ -25,6 +25,7 @@
 namespace penstock::kafka {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class ApplicationOnKafka : public KafkaTest {
@@ -443,6 +444,38 @@ TEST_F(ApplicationOnKafka, ChangelogsOfAnotherShapeAreRefusedByName) {
   ASSERT_TRUE(transport->createTopic(changelog,
                                      {.partitions = 2, .extra = {{"cleanup.policy", "compact"}}}));
   refused("delete.retention.ms by default: a store that is away for longer would keep");
+}
+
+TEST_F(ApplicationOnKafka, AValueThatItsChangelogDoesNotTakeIsRefusedByName) {
+  const std::string topic = makeTopic(1);
+  const std::string changelog = id + "-names-changelog";
+  ASSERT_TRUE(transport->createTopic(changelog, {.partitions = 1,
+                                                 .extra = {{"cleanup.policy", "compact"},
+                                                           {"delete.retention.ms", "604800000"},
+                                                           {"max.message.bytes", "2000"}}}));
+  const auto runNames = [&] {
+    Application application(untilEnd());
+    application.stream<std::string, None>(topic).groupByKey().aggregate(
+        [] { return std::string(); },
+        [](const std::string& key, const None&, std::string& value) {
+          value += std::string(key == "long" ? 1990 : 90, 'v');
+        },
+        {.name = "names"});
+    application.run();
+  };
+  std::vector<std::string> keys;
+  for (int i = 0; i < 200; ++i) keys.push_back("k" + std::to_string(i));
+  produceKeys(topic, keys);
+  runNames();  // more than 2,000 B together
+  produceKeys(topic, {"long"});
+  try {
+    runNames();
+    ADD_FAILURE() << "it was taken";
+  } catch (const KafkaError& error) {
+    EXPECT_EQ(error.code(), ErrorCode::FixData);
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("store names/0, key \"long\""), HasSubstr(changelog),
+                                    HasSubstr("1990 bytes"), HasSubstr("2000")));
+  }
 }
 
 TEST_F(ApplicationOnKafka, PositionsBehindControlRecordsAreNotTakenBack) {

@@ -37,5 +37,15 @@ TEST_F(Deliveries, ARecordThatTheBrokerRefusesEndsItByName) {
   EXPECT_EQ(readToEnd(*consumer, *transport).size(), 0U);
 }
 
+// librdkafka makes batches of up to 1 MB, and does not part one that the broker refuses.
+TEST_F(Deliveries, TopicsThatTakeSmallBatchesGetSmallBatches) {
+  const std::string narrow = makeTopic(partitions, {.extra = {{"max.message.bytes", "700"}}});
+  produce(5000);
+  const auto program = start(directory / "state", {"PENSTOCK_UNTIL_END=1"}, narrow);
+  const testing::Finished ended = program->wait();
+  EXPECT_EQ(ended.exitCode, 0) << ended.err;
+  EXPECT_EQ(all(narrow).size(), 5000U);
+}
+
 }  // namespace
 }  // namespace penstock::kafka

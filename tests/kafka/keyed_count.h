@@ -104,13 +104,13 @@ class KeyedCountTest : public KafkaTest {
     }
   }
 
- private:
   std::vector<Record> all(const std::string& topic) {
     const auto consumer = transport->consumer({});
     consumer->assign({{topic, {0}}, {topic, {1}}});
     return readToEnd(*consumer, *transport);
   }
 
+ private:
   std::unique_ptr<topics::ProducerBackend> records_ = transport->producer({});
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <set>
 #include <string_view>
 #include <thread>
@@ -159,7 +160,7 @@ std::vector<std::string> KafkaAdmin::listTopics() {
   return names;
 }
 
-TopicConfig KafkaAdmin::configOf(const std::string& name) {
+void KafkaAdmin::eachSetting(const std::string& name, const Setting& take) {
   const std::string doing = "asking for the settings of topic '" + name + "'";
   const ConfigResource resource(rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name.c_str()));
   std::array<rd_kafka_ConfigResource_t*, 1> wanted{resource.get()};
@@ -177,22 +178,35 @@ TopicConfig KafkaAdmin::configOf(const std::string& name) {
     const char* text = rd_kafka_ConfigResource_error_string(resources[0]);
     throwKafka(error, doing, text != nullptr ? text : "");
   }
-  TopicConfig config;
   const rd_kafka_ConfigEntry_t** entries = rd_kafka_ConfigResource_configs(resources[0], &count);
   for (std::size_t i = 0; i < count; ++i) {
-    const std::string key = rd_kafka_ConfigEntry_name(entries[i]);
-    const char* raw = rd_kafka_ConfigEntry_value(entries[i]);
-    if (raw == nullptr) continue;  // sensitive
-    if (key == "retention.ms") {
-      config.retentionMs = std::stoll(raw);
-    } else if (key == "retention.bytes") {
-      config.retentionBytes = std::stoll(raw);
-    } else if (rd_kafka_ConfigEntry_source(entries[i]) ==
-               RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG) {
-      config.extra[key] = raw;
-    }
+    const char* value = rd_kafka_ConfigEntry_value(entries[i]);
+    if (value == nullptr) continue;  // sensitive
+    take(rd_kafka_ConfigEntry_name(entries[i]), value,
+         rd_kafka_ConfigEntry_source(entries[i]) == RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG);
   }
+}
+
+TopicConfig KafkaAdmin::configOf(const std::string& name) {
+  TopicConfig config;
+  eachSetting(name, [&](const std::string& key, const char* value, bool ofTopic) {
+    if (key == "retention.ms") {
+      config.retentionMs = std::stoll(value);
+    } else if (key == "retention.bytes") {
+      config.retentionBytes = std::stoll(value);
+    } else if (ofTopic) {
+      config.extra[key] = value;
+    }
+  });
   return config;
+}
+
+std::size_t KafkaAdmin::batchBytesMax(const std::string& name) {
+  std::size_t most = std::numeric_limits<std::size_t>::max();
+  eachSetting(name, [&](const std::string& key, const char* value, bool /*ofTopic*/) {
+    if (key == "max.message.bytes") most = static_cast<std::size_t>(std::stoll(value));
+  });
+  return most;
 }
 
 std::optional<TopicDescription> KafkaAdmin::describeTopic(const std::string& name) {

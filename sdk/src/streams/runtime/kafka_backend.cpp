@@ -69,6 +69,7 @@ std::shared_ptr<StreamsContext> contextOf(const std::string& servers,
                                           const ApplicationOptions& options) {
   auto context = std::make_shared<StreamsContext>();
   context->settings = settingsOf(servers, options);
+  context->producing = context->settings;
   context->application = options.id;
   context->transactionTimeout = std::chrono::milliseconds(
       std::atoll(context->settings.values.at("transaction.timeout.ms").c_str()));
@@ -114,7 +115,11 @@ void KafkaBackend::prepare(ApplicationPlan& plan) {
           subtopology.stores.size(), subtopology.inputs[0].topic));
     }
     for (const StorePlan& store : subtopology.stores) {
-      prepareChangelog(changelogTopic(plan.application, store), subtopology.partitions);
+      const std::string changelog = changelogTopic(plan.application, store);
+      prepareChangelog(changelog, subtopology.partitions);
+      const std::size_t most = admin_.batchBytesMax(changelog);
+      context_->batchBytesMax[changelog] = most;
+      takeBatchLimit(changelog, most);
     }
   }
   state::JournalOptions journal;
@@ -152,6 +157,22 @@ void KafkaBackend::prepareOutput(std::int32_t writerPartitions, OutputPlan& outp
         output.topic, options_.broker, count, wanted, count));
   }
   output.partitions = count;
+  try {
+    takeBatchLimit(output.topic, admin_.batchBytesMax(output.topic));
+  } catch (const KafkaError& error) {
+    // Who may write to a topic need not be one who may see its settings.
+    if (error.code() != ErrorCode::FixConfiguration) throw;
+    log(LogLevel::Info, "kafka", "may not see the largest batch that a topic takes",
+        {{"topic", output.topic}, {"error", error.what()}});
+  }
+}
+
+void KafkaBackend::takeBatchLimit(const std::string& topic, std::size_t most) {
+  std::string& batch = context_->producing.values.emplace("batch.size", "1000000").first->second;
+  if (most >= std::stoull(batch)) return;
+  batch = std::to_string(most);
+  log(LogLevel::Info, "kafka", "a topic takes small batches only; all are made so",
+      {{"topic", topic}, {"max.message.bytes", batch}});
 }
 
 void KafkaBackend::prepareChangelog(const std::string& topic, std::int32_t partitions) {

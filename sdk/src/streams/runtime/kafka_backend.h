@@ -40,6 +40,10 @@ namespace penstock::streams {
 /// What the workers share; outlives them.
 struct StreamsContext {
   kafka::TransportSettings settings;
+  /// The same, with batches that every topic written takes: librdkafka does not part one that a
+  /// broker has refused.
+  kafka::TransportSettings producing;
+  std::map<std::string, std::size_t> batchBytesMax;  // of changelog topics
   std::string application;
   Guarantee guarantee = Guarantee::ExactlyOnce;
   std::chrono::milliseconds transactionTimeout{10000};  // brokers end one that lasts longer
@@ -75,6 +79,7 @@ class KafkaBackend final : public Backend {
   void createTopic(const std::string& topic, const TopicConfig& config);
   void prepareChangelog(const std::string& topic, std::int32_t partitions);
   void prepareOutput(std::int32_t writerPartitions, OutputPlan& output);
+  void takeBatchLimit(const std::string& topic, std::size_t most);
   void checkCluster();
   void checkTopology(const ApplicationPlan& plan);
   void refreshCommitted();

@@ -203,7 +203,9 @@ RestoreTask KafkaStreamsWorker::planRestore(const TaskId& id, Task& task) {
   for (std::size_t i = 0; i < stores.size(); ++i) {
     const StorePlan& plan = stores[task.byName[i]];
     RestoreTask::Store& store = restore.stores.emplace_back();
-    store.changelog = {{changelogTopic(plan_.application, plan), id.partition}, plan.escapesKeys};
+    const std::string changelog = changelogTopic(plan_.application, plan);
+    store.changelog = {
+        {changelog, id.partition}, plan.escapesKeys, context_->batchBytesMax.at(changelog)};
     store.to = stamp.changelogs[i];
     const std::string name = storeName(plan, id, generation);
     const auto found = context_->journal->findStore(name);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <fmt/format.h>
 #include <penstock/error.h>
 #include <penstock/kafka_error.h>
 #include <penstock/state/journal.h>
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -21,7 +23,10 @@ namespace penstock::streams {
 /// it was erased.
 struct Changelog {
   TopicPartition source;
-  bool escapesKeys = false;  // StorePlan
+  bool escapesKeys = false;                                             // StorePlan
+  std::size_t batchBytesMax = std::numeric_limits<std::size_t>::max();  // that the topic takes
+  /// More than a batch of one record takes beside its key and value.
+  static constexpr std::size_t batchOverhead = 128;
 
   [[nodiscard]] std::string_view keyOf(std::string_view stored) const noexcept {
     return escapesKeys && stored.front() == '\0' ? stored.substr(1) : stored;
@@ -80,6 +85,16 @@ class KafkaTaskStore final : public TaskStore {
     record.key = changelog_.keyOf(key);
     record.value = value;
     record.timestamp.ms = std::max<std::int64_t>(time.ms, 0);
+    if (value &&
+        record.key->size() + value->size() + Changelog::batchOverhead > changelog_.batchBytesMax) {
+      throw KafkaError(
+          ErrorCode::FixData, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+          fmt::format("store {}, key {}: the value takes {} bytes, which its changelog topic {} "
+                      "does not take: its max.message.bytes is {}. Store less under one key, or "
+                      "raise it, and message.max.bytes here",
+                      content_->name(), printable(*record.key), value->size(),
+                      changelog_.source.topic, changelog_.batchBytesMax));
+    }
     try {
       producer_->send(*topic_, changelog_.source.partition, record);
     } catch (const KafkaError& error) {
