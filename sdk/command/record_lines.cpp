@@ -2,12 +2,11 @@
 #include "record_lines.h"
 
 #include <fmt/format.h>
+#include <penstock/state/detail/base64.h>
 
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <vector>
-
-#include "base64.h"
 
 namespace penstock::command {
 
@@ -23,7 +22,7 @@ bool bytesOf(const Json& json, std::optional<std::string>& bytes) {
     bytes = json.get<std::string>();
   } else if (json.is_object() && json.size() == 1 && json.contains("base64") &&
              json["base64"].is_string()) {
-    bytes = base64Decoded(json["base64"].get<std::string>());
+    bytes = state::detail::base64Decoded(json["base64"].get<std::string>());
     return bytes.has_value();
   } else {
     return false;
@@ -38,7 +37,7 @@ Json jsonOf(const std::optional<std::string_view>& bytes) {
     (void)text.dump();
     return text;
   } catch (const Json::type_error&) {  // no UTF-8
-    return Json{{"base64", base64Encoded(*bytes)}};
+    return Json{{"base64", state::detail::base64Encoded(*bytes)}};
   }
 }
 

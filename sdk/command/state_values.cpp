@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <penstock/error.h>
+#include <penstock/state/detail/base64.h>
 #include <penstock/state/detail/storage_names.h>
 #include <penstock/state/local_file_storage.h>
 
@@ -11,7 +12,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "base64.h"
 #include "output.h"
 
 namespace penstock::command {
@@ -108,7 +108,7 @@ Value valueOf(const ValueArguments& arguments) {
     throw ConfigurationError(fmt::format("'{}' is no bool; say true or false", text));
   }
   if (arguments.type == "binary") {
-    const auto bytes = base64Decoded(text);
+    const auto bytes = state::detail::base64Decoded(text);
     if (!bytes) throw ConfigurationError(fmt::format("'{}' is not base64", text));
     const auto* first = reinterpret_cast<const std::byte*>(bytes->data());
     return Value(state::Binary(first, first + bytes->size()));

@@ -7,6 +7,7 @@
 #include "value_json.h"
 
 #include <fmt/format.h>
+#include <penstock/state/detail/base64.h>
 
 #include <algorithm>
 #include <cmath>
@@ -24,49 +25,6 @@ using Json = nlohmann::json;
 constexpr std::string_view binaryMark = "$binary";
 constexpr std::string_view doubleMark = "$double";
 constexpr std::string_view stringMark = "$string";
-
-constexpr std::string_view base64Digits =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-std::string toBase64(std::string_view bytes) {
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t at = 0; at < bytes.size(); at += 3) {
-    const std::size_t count = std::min<std::size_t>(3, bytes.size() - at);
-    std::uint32_t group = 0;
-    for (std::size_t i = 0; i < 3; ++i) {
-      group = group << 8 | (i < count ? static_cast<unsigned char>(bytes[at + i]) : 0U);
-    }
-    for (std::size_t i = 0; i < 4; ++i) {
-      text.push_back(i <= count ? base64Digits[group >> (18 - 6 * i) & 63] : '=');
-    }
-  }
-  return text;
-}
-
-std::optional<std::string> fromBase64(std::string_view text) {
-  if (text.size() % 4 != 0) return std::nullopt;
-  std::string bytes;
-  for (std::size_t at = 0; at < text.size(); at += 4) {
-    std::uint32_t group = 0;
-    std::size_t count = 3;
-    for (std::size_t i = 0; i < 4; ++i) {
-      const char digit = text[at + i];
-      if (digit == '=' && at + 4 == text.size() && i >= 2 && text.back() == '=') {
-        count = std::min(count, i - 1);
-        group <<= 6;
-        continue;
-      }
-      const std::size_t bits = base64Digits.find(digit);
-      if (bits == std::string_view::npos) return std::nullopt;
-      group = group << 6 | static_cast<std::uint32_t>(bits);
-    }
-    for (std::size_t i = 0; i < count; ++i) {
-      bytes.push_back(static_cast<char>(group >> (16 - 8 * i) & 255));
-    }
-  }
-  return bytes;
-}
 
 // Beyond it, doubles leave integers out.
 constexpr std::int64_t plainMost = std::int64_t{1} << 53;
@@ -131,7 +89,7 @@ void append(const Value& value, std::size_t depth, bool plain, JsonIndent indent
       } else if (plain) {
         refusePlain("a string that is not UTF-8");
       } else {
-        out += fmt::format(R"({{"{}":"{}"}})", stringMark, toBase64(value.asString()));
+        out += fmt::format(R"({{"{}":"{}"}})", stringMark, detail::base64Encoded(value.asString()));
       }
       return;
     case ValueType::Binary: {
@@ -139,7 +97,7 @@ void append(const Value& value, std::size_t depth, bool plain, JsonIndent indent
       const Binary& bytes = value.asBinary();
       out += fmt::format(
           R"({{"{}":"{}"}})", binaryMark,
-          toBase64(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())));
+          detail::base64Encoded(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())));
       return;
     }
     case ValueType::List: {
@@ -242,7 +200,7 @@ Value objectValue(const Place& place, std::vector<ValueMap::Entry> entries) {
     refuse(place,
            fmt::format("\"$double\" is \"NaN\", \"Infinity\" or \"-Infinity\", not \"{}\"", text));
   }
-  auto bytes = fromBase64(text);
+  auto bytes = detail::base64Decoded(text);
   if (!bytes) refuse(place, fmt::format("the member of \"{}\" is no base64", mark));
   if (mark == stringMark) return std::move(*bytes);
   return std::as_bytes(std::span(*bytes));
