@@ -95,9 +95,9 @@ void append(const Value& value, std::size_t depth, bool plain, JsonIndent indent
     case ValueType::Binary: {
       if (plain) refusePlain("binary");
       const Binary& bytes = value.asBinary();
-      out += fmt::format(
-          R"({{"{}":"{}"}})", binaryMark,
-          detail::base64Encoded(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())));
+      out += fmt::format(R"({{"{}":"{}"}})", binaryMark,
+                         detail::base64Encoded(std::string_view(
+                             reinterpret_cast<const char*>(bytes.data()), bytes.size())));
       return;
     }
     case ValueType::List: {

@@ -5,6 +5,7 @@
 #include <penstock/state/datastore.h>
 #include <penstock/state/journal.h>
 
+#include <filesystem>
 #include <string>
 
 #include "support/datastore_place.h"
@@ -99,6 +100,19 @@ TEST(DatastoreInADirectory, AKilledProcessesLockIsFree) {
                              }),
                Error);
   EXPECT_EQ(waiter.get("k"), Value(3));
+}
+
+TEST(DatastoreInADirectory, ALockFileThatIsRemovedWhileItIsOpenIsSaid) {
+  const TemporaryDirectory directory;
+  Datastore store = Datastore::open("file:" + directory.path());
+  store.set("k", 1);
+  std::filesystem::remove(directory / "KEYS");
+  EXPECT_THAT(messageOf<SourceChanged>([&] { store.update("k", increment); }),
+              HasSubstr("KEYS: was removed"));
+  Datastore other = Datastore::open("file:" + directory.path());
+  EXPECT_EQ(other.update("k", increment).current, Value(2));
+  EXPECT_THAT(messageOf<SourceChanged>([&] { store.update("k", increment); }),
+              HasSubstr("KEYS: was replaced"));
 }
 
 TEST(DatastoreInADirectory, WhatNoDatastoreWroteIsRefusedByItsKey) {

@@ -171,6 +171,24 @@ TEST_F(DatastorePostgresql, ARefusedConnectionIsNamedWithinSecondsWithoutThePass
       << "hence the password was what was wrong";
 }
 
+TEST_F(DatastorePostgresql, NamesInAnErrorDoNotDecideWhatItIs) {
+  const penstock::testing::TemporaryDirectory empty;
+  EXPECT_THROW((void)Datastore::open("postgresql:///invalid?host=" + empty.path()), Unavailable);
+  EXPECT_THROW((void)Datastore::open("postgresql://u@nohost.invalid/db"), Unavailable);
+  EXPECT_THROW((void)Datastore::open(server_.address("penstock", "recovery")), ConfigurationError);
+}
+
+TEST_F(DatastorePostgresql, PasswordsAreNotShownHoweverTheyAreWritten) {
+  for (const char* address :
+       {"postgresql://u:pa?secretly@127.0.0.1:1/db", "postgresql://u:pa/secretly@127.0.0.1:1/db",
+        "postgresql://u@127.0.0.1:1/db?pass%77ord=secretly",
+        "postgresql://u@127.0.0.1:1/db?a=b&password=secretly"}) {
+    EXPECT_THAT(messageOf<Error>([&] { (void)Datastore::open(address); }),
+                Not(HasSubstr("secretly")))
+        << address;
+  }
+}
+
 TEST_F(DatastorePostgresql, AServerThatIsNotThereIsUnavailable) {
   const penstock::testing::TemporaryDirectory empty;
   EXPECT_THAT(messageOf<Unavailable>(

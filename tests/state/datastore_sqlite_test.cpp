@@ -7,10 +7,16 @@
 #include <sqlite3.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
 #include <fstream>
+#include <future>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "support/datastore_place.h"
 #include "support/full_disk.h"
@@ -169,6 +175,60 @@ TEST_F(DatastoreSqlite, FilesAreTheirOwnersAlone) {
     ASSERT_EQ(::stat((file_ + suffix).c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 07777, 0600U) << suffix;
   }
+}
+
+TEST_F(DatastoreSqlite, TwoNamesOfADatabaseShareItsLocks) {
+  Datastore store = Datastore::open("sqlite:" + file_);
+  std::filesystem::create_symlink(file_, directory_ / "link.db");
+  Datastore other = Datastore::open("sqlite:" + (directory_ / "link.db"), {.lockTimeout = 50ms});
+  store.update("k", [&](const std::optional<Value>& found) {
+    std::thread([&] { EXPECT_THROW(other.update("k", increment), LockTimeout); }).join();
+    return increment(found);
+  });
+  EXPECT_EQ(other.update("k", increment).current, Value(2));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "link.db-keys"));
+}
+
+TEST_F(DatastoreSqlite, FilesThatAreReplacedWhileItIsOpenAreSaid) {
+  Datastore store = Datastore::open("sqlite:" + file_);
+  store.set("k", 1);
+  std::filesystem::rename(file_ + "-keys", directory_ / "keys");
+  EXPECT_THAT(messageOf<SourceChanged>([&] { store.set("k", 2); }),
+              AllOf(HasSubstr(file_ + "-keys: was removed"), HasSubstr("nothing was changed")));
+  std::ofstream(file_ + "-keys") << "";
+  EXPECT_THAT(messageOf<SourceChanged>([&] { store.update("k", increment); }),
+              HasSubstr("replaced by another file"));
+  EXPECT_EQ(store.get("k"), Value(1));
+  std::filesystem::rename(directory_ / "keys", file_ + "-keys");
+  EXPECT_EQ(store.update("k", increment).current, Value(2));
+
+  std::filesystem::rename(file_, directory_ / "moved.db");
+  EXPECT_THAT(messageOf<SourceChanged>([&] { store.set("k", 3); }), HasSubstr(file_ + ": was"));
+  EXPECT_THROW((void)store.get("k"), SourceChanged);
+  std::filesystem::rename(directory_ / "moved.db", file_);
+  EXPECT_EQ(store.get("k"), Value(2));
+}
+
+// SQLite's own waiting sleeps for longer and longer, so that who comes later goes first.
+TEST_F(DatastoreSqlite, WritersOfManyConnectionsTakeTurns) {
+  constexpr int writers = 8;
+  std::atomic<bool> over{false};
+  std::vector<std::future<int>> counts;
+  for (int i = 0; i < writers; ++i) {
+    counts.push_back(std::async(std::launch::async, [&, i] {
+      Datastore store = Datastore::open("sqlite:" + file_);
+      const std::string key = "k" + std::to_string(i);
+      int count = 0;
+      while (!over) {
+        store.update(key, increment);
+        if (++count == 200) over = true;
+      }
+      return count;
+    }));
+  }
+  int least = 200;
+  for (auto& count : counts) least = std::min(least, count.get());
+  EXPECT_GE(least, 40) << "of 200 that another one got";
 }
 
 TEST_F(DatastoreSqlite, AMissingDirectoryIsNamed) {

@@ -35,10 +35,26 @@ constexpr std::chrono::microseconds lastPause{2000};
 
 }  // namespace
 
-KeyLocks::KeyLocks(std::string path, FileSystem& files) : path_(std::move(path)) {
+FileInfo infoOf(const std::string& path, FileSystem& files) {
+  auto info = files.info(path);
+  throwUnlessOk(info, "looking at", path);
+  return std::move(info.value);
+}
+
+void checkSameFile(const std::string& path, FileSystem& files, const FileInfo& opened) {
+  const FileInfo now = infoOf(path, files);
+  if (now.exists && now.device == opened.device && now.inode == opened.inode) return;
+  throw SourceChanged(fmt::format(
+      "{}: was {} while this Datastore had it open, so that others would not see what it does; "
+      "nothing was changed. Open the Datastore again",
+      path, now.exists ? "replaced by another file" : "removed"));
+}
+
+KeyLocks::KeyLocks(std::string path, FileSystem& files) : path_(std::move(path)), files_(&files) {
   auto opened = files.open(path_, OpenMode::ReadWriteCreate);
   throwUnlessOk(opened, "opening", path_);
   file_ = std::move(opened.value);
+  opened_ = infoOf(path_, files);
 }
 
 std::uint64_t KeyLocks::numberOf(std::string_view key) noexcept { return hash64(key) % turnOffset; }
@@ -117,6 +133,12 @@ void KeyLocks::acquireByte(std::uint64_t number, std::string_view key, Deadline 
     ~Turn() { (void)file.unlockByte(offset); }
   } const turn{*file_, number + turnOffset};
   awaitByte(number, key, deadline);
+  try {
+    checkSameFile(path_, *files_, opened_);
+  } catch (...) {
+    (void)file_->unlockByte(number);
+    throw;
+  }
 }
 
 void KeyLocks::awaitByte(std::uint64_t offset, std::string_view key, Deadline deadline) {

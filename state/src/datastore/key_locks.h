@@ -19,12 +19,17 @@ namespace penstock::state::datastore {
 
 using Deadline = std::chrono::steady_clock::time_point;
 
+[[nodiscard]] FileInfo infoOf(const std::string& path, FileSystem& files);
+/// Throws SourceChanged unless the path still names the file that it did.
+void checkSameFile(const std::string& path, FileSystem& files, const FileInfo& opened);
+
 /// Locks of single keys: among the threads of this process in the order in which they ask and,
 /// with a lock file, among all processes that have the file open.
 ///
 /// Threads: safe from any thread. A Hold is let go by the thread that got it, or by any other.
 /// Errors: LockTimeout at the deadline; NestedUpdate, at once, when the calling thread has the
-/// lock; IoError of the lock file.
+/// lock; IoError of the lock file; SourceChanged when it is not the one that its path names any
+/// more: who opens it now would not see our locks.
 /// After a crash: the kernel frees what a dead process held.
 class KeyLocks {
  public:
@@ -74,7 +79,9 @@ class KeyLocks {
   void release(std::uint64_t number);
 
   const std::string path_;
+  FileSystem* files_ = nullptr;
   std::unique_ptr<File> file_;  // null: of this process only
+  FileInfo opened_;
   std::mutex mutex_;
   std::unordered_map<std::uint64_t, Lock> locks_;  // those that somebody holds
 };

@@ -23,13 +23,15 @@ constexpr std::array<std::string_view, 6> defaults{
     "keepalives_count=3", "tcp_user_timeout=10000", "fallback_application_name=penstock"};
 
 std::string withDefaults(std::string address) {
+  const std::size_t query = queryOf(address);
   for (const std::string_view parameter : defaults) {
     const std::string_view name = parameter.substr(0, parameter.find('=') + 1);
-    if (address.find(fmt::format("?{}", name)) != std::string::npos ||
-        address.find(fmt::format("&{}", name)) != std::string::npos) {
+    if (query != std::string::npos &&
+        (address.find(fmt::format("?{}", name), query) != std::string::npos ||
+         address.find(fmt::format("&{}", name), query) != std::string::npos)) {
       continue;
     }
-    address += address.find('?') == std::string::npos ? '?' : '&';
+    address += queryOf(address) == std::string::npos ? '?' : '&';
     address += parameter;
   }
   return address;
@@ -43,6 +45,17 @@ bool isPassing(std::string_view text) {
   return std::any_of(passing.begin(), passing.end(), [&](std::string_view part) {
     return text.find(part) != std::string_view::npos;
   });
+}
+
+/// Without the names of databases, users and hosts in it, which may be any words.
+std::string withoutNames(std::string_view text) {
+  std::string left;
+  bool quoted = false;
+  for (const char c : text) {
+    if (c == '"') quoted = !quoted;
+    if (!quoted) left += c;
+  }
+  return left;
 }
 
 std::string oneLine(std::string_view text) {
@@ -76,10 +89,11 @@ std::unique_ptr<PostgresqlSessions::Connection> PostgresqlSessions::connect() co
     const std::string text = fmt::format("{}: {}", shown_, oneLine(error.what()));
     // The server answered and said no; or asked for a password that we were not given; or the
     // address has what libpq does not know.
-    const bool refused = text.find("FATAL:") != std::string::npos ||
-                         text.find("no password supplied") != std::string::npos ||
-                         text.find("invalid") != std::string::npos;
-    if (refused && !isPassing(text)) {
+    const std::string said = withoutNames(error.what());
+    const bool refused = said.find("FATAL:") != std::string::npos ||
+                         said.find("no password supplied") != std::string::npos ||
+                         said.find("invalid") != std::string::npos;
+    if (refused && !isPassing(said)) {
       throw ConfigurationError(text + "; correct the address, or what the server permits");
     }
     throw Unavailable(text + "; nothing was changed");

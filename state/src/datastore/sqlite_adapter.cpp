@@ -6,12 +6,14 @@
 // 1. The database is in WAL mode: who reads sees the last commit and waits for nobody; one writes.
 // 2. A change is one statement, its own transaction. While an updater runs nothing of the database
 //    is locked, so that changes of other keys go on.
+// 3. Those who write take turns by a lock of ours: SQLite's own waiting lets some wait for seconds.
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fmt/format.h>
 #include <sqlite3.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -29,6 +31,9 @@ namespace {
 // Between two looks at whether another process has changed the database; arbitrary.
 constexpr std::chrono::milliseconds watchPeriod{10};
 
+// Its lock is had by who writes; no key, because those do not begin so.
+constexpr std::string_view writersTurn = "\x01writers";
+
 [[noreturn]] void throwTyped(const SQLite::Exception& error, const std::string& file) {
   const std::string text =
       fmt::format("{}: SQLite: {} ({})", file, error.what(), error.getErrorStr());
@@ -37,9 +42,10 @@ constexpr std::chrono::milliseconds watchPeriod{10};
       throw std::bad_alloc();
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-      throw LockTimeout(text +
-                        "; another program has kept the database locked for the lock timeout, "
-                        "which ours never do: try again");
+      throw LockTimeout(
+          text +
+          "; another program, which is none of ours, has kept the database locked for "
+          "the lock timeout: try again");
     case SQLITE_FULL:
       throw DiskFull(text + "; nothing was changed", ENOSPC, file);
     case SQLITE_NOTADB:
@@ -105,7 +111,7 @@ struct Reader {
   std::mutex mutex;
 };
 
-/// The connection of those who write.
+/// The connection of those who write, in turn.
 struct Writer {
   Writer(const std::string& file, const std::string& table, std::chrono::milliseconds patience)
       : database(opened(file, patience)),
@@ -120,7 +126,6 @@ struct Writer {
   SQLite::Database database;
   Prepared write;
   Prepared erase;
-  std::mutex mutex;
 };
 
 /// The first key behind all that begin with `prefix`, as bytes: those of UTF-8 are below 0xFF.
@@ -134,18 +139,22 @@ class SqliteAdapter final : public Adapter {
  public:
   SqliteAdapter(const std::string& file, const DatastoreOptions& options,
                 const Environment& environment)
-      : file_(file), locks_(prepareFile(file, *environment.files), *environment.files) {
+      : file_(prepareFile(file, *environment.files)),
+        files_(*environment.files),
+        opened_(infoOf(file_, files_)),
+        lockTimeout_(options.lockTimeout),
+        locks_(file_ + "-keys", files_) {
     typed([&] {
       const std::string table = quotedName(options.table);
-      const auto setUp =
-          locks_.acquire(formatKey, std::chrono::steady_clock::now() + options.lockTimeout);
+      const auto setUp = locks_.acquire(formatKey, std::chrono::steady_clock::now() + lockTimeout_);
       prepareTable(options, table);
-      reader_.emplace(file, table, options.lockTimeout);
-      writer_.emplace(file, table, options.lockTimeout);
+      reader_.emplace(file_, table, lockTimeout_);
+      writer_.emplace(file_, table, lockTimeout_);
     });
   }
 
   std::optional<Row> read(const std::string& key) override {
+    checkSameFile(file_, files_, opened_);
     return typed([&]() -> std::optional<Row> {
       const std::lock_guard guard(reader_->mutex);
       auto query = reader_->read.use();
@@ -182,8 +191,7 @@ class SqliteAdapter final : public Adapter {
         : adapter_(adapter), key_(std::move(key)), hold_(std::move(hold)) {}
     std::optional<Row> read() override { return adapter_.read(key_); }
     void write(const Row& row) override {
-      adapter_.typed([&] {
-        const std::lock_guard guard(adapter_.writer_->mutex);
+      adapter_.change([&] {
         auto insert = adapter_.writer_->write.use();
         insert->bind(1, key_);
         insert->bind(2, static_cast<std::int64_t>(row.revision.created));
@@ -193,8 +201,7 @@ class SqliteAdapter final : public Adapter {
       });
     }
     void erase() override {
-      adapter_.typed([&] {
-        const std::lock_guard guard(adapter_.writer_->mutex);
+      adapter_.change([&] {
         auto erase = adapter_.writer_->erase.use();
         erase->bind(1, key_);
         erase->exec();
@@ -224,8 +231,8 @@ class SqliteAdapter final : public Adapter {
     std::int64_t seen_;
   };
 
-  /// Makes the database's file, readable by its owner only, when it is not there. Gives the name
-  /// of the file of locks.
+  /// Makes the database's file, readable by its owner only, when it is not there. Gives the one
+  /// name that it has, whatever symbolic links lead to it: the files beside it are called after it.
   static std::string prepareFile(const std::string& file, FileSystem& files) {
     // CreateNew: closing a file that is there would free the locks of this process's connections
     const auto made = files.open(file, OpenMode::CreateNew);
@@ -238,7 +245,12 @@ class SqliteAdapter final : public Adapter {
           "safe; use a local disk, or postgresql://",
           file, info.value.networkKind));
     }
-    return file + "-keys";
+    std::error_code failed;
+    const auto resolved = std::filesystem::canonical(file, failed);
+    if (failed) {
+      throw IoError(failed.value(), fmt::format("looking at {}: {}", file, failed.message()), file);
+    }
+    return resolved.string();
   }
 
   /// Refuses another's table before anything is changed.
@@ -288,6 +300,22 @@ class SqliteAdapter final : public Adapter {
   }
 
   template <typename Call>
+  void change(Call&& call) {
+    const auto turn = [&] {
+      try {
+        return locks_.acquire(writersTurn, std::chrono::steady_clock::now() + lockTimeout_);
+      } catch (const LockTimeout&) {
+        throw LockTimeout(fmt::format(
+            "{}: others wrote for all of the lock timeout; nothing was changed: try again, or give "
+            "DatastoreOptions::lockTimeout more",
+            file_));
+      }
+    }();
+    checkSameFile(file_, files_, opened_);
+    typed(call);
+  }
+
+  template <typename Call>
   std::invoke_result_t<Call> typed(Call&& call) {
     try {
       return call();
@@ -297,6 +325,9 @@ class SqliteAdapter final : public Adapter {
   }
 
   const std::string file_;
+  FileSystem& files_;
+  const FileInfo opened_;
+  const std::chrono::milliseconds lockTimeout_;
   KeyLocks locks_;
   std::optional<Reader> reader_;
   std::optional<Writer> writer_;

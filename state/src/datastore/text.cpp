@@ -38,20 +38,34 @@ bool isUtf8(std::string_view text) noexcept {
   return true;
 }
 
+std::size_t queryOf(const std::string& address) {
+  const std::size_t start = address.find("://");
+  if (start == std::string::npos) return std::string::npos;
+  // libpq's rule: credentials end at the first '@', if no '/' comes before it
+  const std::size_t end = address.find_first_of("@/", start + 3);
+  return address.find('?', end == std::string::npos ? start + 3 : end);
+}
+
 std::string withoutPassword(const std::string& address) {
   std::string shown = address;
   const std::size_t start = shown.find("://");
   if (start == std::string::npos) return shown;
-  const std::size_t end = std::min(shown.find_first_of("/?", start + 3), shown.size());
-  const std::size_t at = shown.rfind('@', end);
+  // Also of what is no address because of a password that should have been escaped.
+  const std::size_t query = queryOf(shown);
+  const std::size_t at = shown.rfind('@', query);
   const std::size_t colon = shown.find(':', start + 3);
+  std::string parameters = query == std::string::npos ? "" : shown.substr(query);
+  shown.resize(shown.size() - parameters.size());
   if (at != std::string::npos && colon < at) shown.replace(colon + 1, at - colon - 1, "***");
-  constexpr std::string_view parameter = "password=";
-  for (std::size_t from = shown.find('?'); from != std::string::npos;) {
-    from = shown.find(parameter, from);
-    if (from == std::string::npos) break;
-    from += parameter.size();
-    shown.replace(from, std::min(shown.find('&', from), shown.size()) - from, "***");
+  // '?' and '&' in front of each; its name may have escapes
+  for (std::size_t from = 0; from < parameters.size();) {
+    const std::size_t next = std::min(parameters.find('&', from + 1), parameters.size());
+    const std::string parameter = parameters.substr(from, next - from);
+    const std::size_t equals = std::min(parameter.find('='), parameter.size());
+    const std::string name = parameter.substr(1, equals - 1);
+    const bool secret = name == "password" || name.find('%') != std::string::npos;
+    shown += secret ? parameter.substr(0, equals) + "=***" : parameter;
+    from = next;
   }
   return shown;
 }

@@ -11,5 +11,7 @@ namespace penstock::state::datastore {
 
 /// An address as messages may show it: what stands for a password is "***".
 [[nodiscard]] std::string withoutPassword(const std::string& address);
+/// Where the parameters of a URI begin, with their '?', as libpq sees it; npos: there are none.
+[[nodiscard]] std::size_t queryOf(const std::string& address);
 
 }  // namespace penstock::state::datastore

@@ -88,8 +88,9 @@ struct CompareAndSet {
 /// Errors: InvalidArgument for a key or value beyond the limits, LockTimeout and NestedUpdate: at
 /// these nothing was changed. Unavailable when a database cannot be reached; OutcomeUnknown when
 /// it went while it was writing; ConfigurationError for wrong credentials, a missing permission, a
-/// table of somebody else's; Corruption for what Datastore never wrote; Closed in a forked child;
-/// and those of LocalFileStorage for `file:`. After all of them but Closed and JournalFailed the
+/// table of somebody else's; SourceChanged when the database or the file of locks was replaced or
+/// removed meanwhile; Corruption for what Datastore never wrote; Closed in a forked child; and
+/// those of LocalFileStorage for `file:`. After all of them but Closed and JournalFailed the
 /// object can still be used.
 /// Durability: a change is on disk when the call returns (`memory:` excepted).
 /// Cost: a change reads the value once and writes it once, under the lock; what it costs is the

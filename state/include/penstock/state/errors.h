@@ -156,6 +156,13 @@ class LockOrder : public Error {
   explicit LockOrder(const std::string& message) : Error(ErrorCode::FixConfiguration, message) {}
 };
 
+/// A file changed under who used it: an import's source while it was read, a file of SharedState's
+/// while it was saved to, a Datastore's while it was open. Names the file.
+class SourceChanged : public Error {
+ public:
+  explicit SourceChanged(const std::string& message) : Error(ErrorCode::Retry, message) {}
+};
+
 /// A file that somebody else wrote: of another kind, or of another application. Names the file.
 class ForeignFile : public Error {
  public:

@@ -38,12 +38,6 @@
 /// call, like an error at that place would.
 namespace penstock::state {
 
-/// The source of an import changed while it was read: stop who writes to it, and import again.
-class SourceChanged : public Error {
- public:
-  explicit SourceChanged(const std::string& message) : Error(ErrorCode::Retry, message) {}
-};
-
 /// What an import or export is doing.
 enum class TransferPhase : std::uint8_t {
   Checking,  // an import reads its source; nothing is changed
