@@ -69,7 +69,6 @@ std::shared_ptr<StreamsContext> contextOf(const std::string& servers,
                                           const ApplicationOptions& options) {
   auto context = std::make_shared<StreamsContext>();
   context->settings = settingsOf(servers, options);
-  context->producing = context->settings;
   context->application = options.id;
   context->transactionTimeout = std::chrono::milliseconds(
       std::atoll(context->settings.values.at("transaction.timeout.ms").c_str()));
@@ -78,6 +77,15 @@ std::shared_ptr<StreamsContext> contextOf(const std::string& servers,
 }
 
 }  // namespace
+
+kafka::TransportSettings StreamsContext::producing() const {
+  kafka::TransportSettings result = settings;
+  std::string& batch = result.values.emplace("batch.size", "1000000").first->second;
+  for (const auto& [topic, most] : batchBytesMax) {
+    if (most < std::stoull(batch)) batch = std::to_string(most);
+  }
+  return result;
+}
 
 KafkaBackend::KafkaBackend(const std::string& servers, const ApplicationOptions& options)
     : options_(options),
@@ -117,9 +125,7 @@ void KafkaBackend::prepare(ApplicationPlan& plan) {
     for (const StorePlan& store : subtopology.stores) {
       const std::string changelog = changelogTopic(plan.application, store);
       prepareChangelog(changelog, subtopology.partitions);
-      const std::size_t most = admin_.batchBytesMax(changelog);
-      context_->batchBytesMax[changelog] = most;
-      takeBatchLimit(changelog, most);
+      context_->batchBytesMax[changelog] = admin_.batchBytesMax(changelog);
     }
   }
   state::JournalOptions journal;
@@ -158,21 +164,13 @@ void KafkaBackend::prepareOutput(std::int32_t writerPartitions, OutputPlan& outp
   }
   output.partitions = count;
   try {
-    takeBatchLimit(output.topic, admin_.batchBytesMax(output.topic));
+    context_->batchBytesMax[output.topic] = admin_.batchBytesMax(output.topic);
   } catch (const KafkaError& error) {
     // Who may write to a topic need not be one who may see its settings.
     if (error.code() != ErrorCode::FixConfiguration) throw;
     log(LogLevel::Info, "kafka", "may not see the largest batch that a topic takes",
         {{"topic", output.topic}, {"error", error.what()}});
   }
-}
-
-void KafkaBackend::takeBatchLimit(const std::string& topic, std::size_t most) {
-  std::string& batch = context_->producing.values.emplace("batch.size", "1000000").first->second;
-  if (most >= std::stoull(batch)) return;
-  batch = std::to_string(most);
-  log(LogLevel::Info, "kafka", "a topic takes small batches only; all are made so",
-      {{"topic", topic}, {"max.message.bytes", batch}});
 }
 
 void KafkaBackend::prepareChangelog(const std::string& topic, std::int32_t partitions) {

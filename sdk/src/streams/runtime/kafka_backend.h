@@ -40,10 +40,7 @@ namespace penstock::streams {
 /// What the workers share; outlives them.
 struct StreamsContext {
   kafka::TransportSettings settings;
-  /// The same, with batches that every topic written takes: librdkafka does not part one that a
-  /// broker has refused.
-  kafka::TransportSettings producing;
-  std::map<std::string, std::size_t> batchBytesMax;  // of changelog topics
+  std::map<std::string, std::size_t> batchBytesMax;  // of topics written, where it is known
   std::string application;
   Guarantee guarantee = Guarantee::ExactlyOnce;
   std::chrono::milliseconds transactionTimeout{10000};  // brokers end one that lasts longer
@@ -54,6 +51,10 @@ struct StreamsContext {
   std::chrono::milliseconds refreshEvery{3600 * 1000};
   std::shared_ptr<state::Journal> journal;
   state::StoreId groupStore;  // docs/formats/positions.md
+
+  /// `settings`, with batches that every topic written takes: librdkafka does not part one that a
+  /// broker has refused.
+  [[nodiscard]] kafka::TransportSettings producing() const;
 };
 
 /// Brokers forget that a key was erased so long after they have compacted it away.
@@ -79,7 +80,6 @@ class KafkaBackend final : public Backend {
   void createTopic(const std::string& topic, const TopicConfig& config);
   void prepareChangelog(const std::string& topic, std::int32_t partitions);
   void prepareOutput(std::int32_t writerPartitions, OutputPlan& output);
-  void takeBatchLimit(const std::string& topic, std::size_t most);
   void checkCluster();
   void checkTopology(const ApplicationPlan& plan);
   void refreshCommitted();

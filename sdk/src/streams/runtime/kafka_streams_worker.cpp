@@ -70,13 +70,14 @@ void KafkaStreamsWorker::makeProducers() {
   left_ = left_ || (transactions_ && transactions_->open());
   outputTopics_.assign(plan_.outputs.size(), nullptr);
   transactions_.reset();
-  transactions_ = std::make_unique<kafka::TransactionalProducer>(context_->producing, instanceId_);
+  transactions_ =
+      std::make_unique<kafka::TransactionalProducer>(context_->producing(), instanceId_);
   initialised_ = false;
   writer_ = randomWriter();
   number_ = 0;
   if (context_->guarantee == Guarantee::ExactlyOnce) return;
   if (outputs_) outputs_->abandon();
-  outputs_ = std::make_unique<kafka::KafkaProducer>(context_->producing, ProducerOptions{});
+  outputs_ = std::make_unique<kafka::KafkaProducer>(context_->producing(), ProducerOptions{});
 }
 
 void KafkaStreamsWorker::initialise() {

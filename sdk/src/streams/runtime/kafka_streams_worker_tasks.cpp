@@ -204,8 +204,9 @@ RestoreTask KafkaStreamsWorker::planRestore(const TaskId& id, Task& task) {
     const StorePlan& plan = stores[task.byName[i]];
     RestoreTask::Store& store = restore.stores.emplace_back();
     const std::string changelog = changelogTopic(plan_.application, plan);
-    store.changelog = {
-        {changelog, id.partition}, plan.escapesKeys, context_->batchBytesMax.at(changelog)};
+    store.changelog = {{changelog, id.partition}, plan.escapesKeys};
+    const auto known = context_->batchBytesMax.find(changelog);
+    if (known != context_->batchBytesMax.end()) store.changelog.batchBytesMax = known->second;
     store.to = stamp.changelogs[i];
     const std::string name = storeName(plan, id, generation);
     const auto found = context_->journal->findStore(name);
