@@ -214,16 +214,17 @@ class SharedState {
   SharedGuard lock(std::string_view name, std::chrono::milliseconds atMost);
 
   // Files, docs/formats/shared-state.md. A path is taken as the system takes it; its directory has
-  // to be there.
+  // to be there. InvalidArgument for an empty one, and where something that is no file is there.
   /// Writes what passes all three lists, as it is at one moment (see `snapshot`), in the place of
   /// what was there, which is kept as `<path>.previous` unless it was damaged. When it returns, the
   /// file is on disk; at any instant before, and after any error, a crash or `kill -9`, the old
-  /// file or the new one is there as a whole. Who saves to the same file at the same time, in this
-  /// process or another, waits: `<path>.lock` stays behind, empty. Errors: InvalidArgument, naming
-  /// it, for a value nested more than Value::depthMax deep; LockTimeout; DiskFull and IoError; with
-  /// `merge` those of `restore`, and SourceChanged for a file that somebody replaced meanwhile.
-  /// After an IoError of syncing, the new file may be there already, but is not known to be on
-  /// disk.
+  /// file or the new one is there as a whole. Where the path is a symbolic link, all this is done
+  /// where it leads. The mode of the file stays (0600 for a new one); owner and group are the
+  /// saver's. Who saves to the same file at the same time, in this process or another, waits:
+  /// `<path>.lock` stays behind, empty. Errors: InvalidArgument, naming it, for a value nested more
+  /// than Value::depthMax deep; LockTimeout; DiskFull and IoError; with `merge` those of `restore`,
+  /// and SourceChanged for a file that somebody replaced meanwhile. After an IoError of syncing,
+  /// the new file may be there already, but is not known to be on disk.
   void save(const std::string& path, const SharedSaveOptions& options = {});
   /// Reads what `save` has written. All of it is checked before anything is changed.
   /// Errors: Corruption, with file and offset, for a file that is empty, cut off or damaged;
