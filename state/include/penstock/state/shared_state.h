@@ -32,7 +32,12 @@ struct SharedFilter {
   std::vector<std::string> include = {};  // these names; one that is not there is ignored
   std::vector<std::string> exclude = {};  // not these
   std::vector<std::string> scopes = {};   // with one of these scopes: names without any do not pass
-  std::string pattern = {};               // a regular expression (ECMAScript) found in the name
+  /// A regular expression (ECMAScript without back-references) that is found in the name. Its time
+  /// never grows without bound, but repetitions of repetitions may cost seconds a name: a pattern
+  /// has to come from who is trusted with that.
+  std::string pattern = {};
+
+  static constexpr std::size_t patternBytesMax = 256;  // a longer one is InvalidArgument
 };
 
 /// What `SharedState::update` found and left.
