@@ -242,7 +242,8 @@ class SharedState {
   /// Value has no room for is kept as a map with a mark: `{"$pode.DateTime": "2026-…"}`,
   /// `{"$pode.HashSet":
   /// [...]}`; a map that is no ordered dictionary has a member "$pode" that says what it is.
-  /// Errors: as `restore`; Corruption also for what is no state of Pode's.
+  /// Errors: as `restore`; Corruption also for what is no state of Pode's; ForeignFile for what
+  /// `save` has written.
   Restored importPode(const std::string& path, const SharedRestoreOptions& options = {});
   /// Writes a file for Pode, in the way of `save`. What was imported of version 2 comes out as it
   /// came in; integers of all sizes as Int32 or, where that is too small, Int64.
