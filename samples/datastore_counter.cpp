@@ -15,28 +15,22 @@
 #include <iostream>
 #include <string>
 
-namespace {
+#include "program.h"
 
 using penstock::state::Datastore;
 using penstock::state::DatastoreUpdate;
 using penstock::state::Value;
 
-std::optional<Value> addOne(const std::optional<Value>& found) {
-  return Value(found ? found->asInt64() + 1 : 1);
-}
-
-}  // namespace
-
 int main(int count, char** arguments) {
   std::string address;
   std::string key;
-  std::uint64_t times = 1;
+  std::int64_t times = 1;
   CLI::App app("Adds one to a counter that programs share.", "datastore_counter");
   app.add_option("--store", address,
                  "memory:, file:DIR, sqlite:FILE or postgresql://USER@HOST/DATABASE")
       ->required();
   app.add_option("--key", key, "the counter")->required();
-  app.add_option("--times", times, "how often to add one")->check(CLI::PositiveNumber);
+  app.add_option("--times", times, "how often to add one")->check(oneOrMore());
   try {
     app.parse(count, arguments);
   } catch (const CLI::ParseError& error) {
@@ -44,8 +38,11 @@ int main(int count, char** arguments) {
   }
   try {
     Datastore store = Datastore::open(address);
+    const auto addOne = [&](const std::optional<Value>& found) -> std::optional<Value> {
+      return Value(found ? readStored(key, [&] { return found->asInt64(); }) + 1 : 1);
+    };
     DatastoreUpdate last;
-    for (std::uint64_t i = 0; i < times; ++i) last = store.update(key, addOne);
+    for (std::int64_t i = 0; i < times; ++i) last = store.update(key, addOne);
     std::cout << '[' << last.previous.value_or(Value()).toJson() << ", " << last.current->toJson()
               << "]\n";
     return 0;

@@ -6,7 +6,8 @@
 //
 // Says which files came to a directory and which went since it was looked at last: "added NAME",
 // "removed NAME", each once, whoever is killed when. What was seen is kept by `update`, together
-// with how much was written, so that the two never disagree.
+// with how much was written, so that the two never disagree. Both begin together: with a store that
+// knows nothing, an output that is there already is refused.
 #include <penstock/exit_code.h>
 #include <penstock/state/datastore.h>
 
@@ -23,6 +24,7 @@
 #include <thread>
 
 #include "output_file.h"
+#include "program.h"
 
 namespace {
 
@@ -61,7 +63,7 @@ int main(int count, char** arguments) {
       ->required();
   app.add_option("--directory", directory, "the directory")->required();
   app.add_option("--output", output, "gets a line per file that came or went")->required();
-  app.add_option("--looks", looks, "how often to look")->check(CLI::PositiveNumber);
+  app.add_option("--looks", looks, "how often to look")->check(oneOrMore());
   app.add_option("--every", everyMs, "milliseconds between looks")->check(CLI::NonNegativeNumber);
   try {
     app.parse(count, arguments);
@@ -70,13 +72,19 @@ int main(int count, char** arguments) {
   }
   try {
     Datastore store = Datastore::open(address);
+    const std::string key = "files of " + directory;
+    (void)store.update(key, [&](const std::optional<Value>& seen) -> std::optional<Value> {
+      if (seen) return std::nullopt;
+      refuseTaken(output);
+      return ValueMap{{"files", Value::List()}, {"length", 0}};
+    });
     const auto look = [&](const std::optional<Value>& seen) -> std::optional<Value> {
       std::set<std::string> before;
-      std::int64_t length = 0;
-      if (seen) {
-        for (const Value& name : seen->asMap().at("files").asList()) before.insert(name.asString());
-        length = seen->asMap().at("length").asInt64();
-      }
+      const std::int64_t length = readStored(key, [&] {
+        const ValueMap& members = seen.value().asMap();
+        for (const Value& name : members.at("files").asList()) before.insert(name.asString());
+        return members.at("length").asInt64();
+      });
       const std::set<std::string> now = filesOf(directory);
       const std::string text = lines("added", now, before) + lines("removed", before, now);
       if (text.empty()) return std::nullopt;
@@ -85,7 +93,7 @@ int main(int count, char** arguments) {
     };
     for (std::int64_t i = 0; i < looks; ++i) {
       if (i > 0) std::this_thread::sleep_for(std::chrono::milliseconds(everyMs));
-      store.update("files of " + directory, look);
+      store.update(key, look);
     }
     return 0;
   } catch (const std::exception& error) {

@@ -2,14 +2,27 @@
 #pragma once
 
 #include <fcntl.h>
+#include <penstock/error.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
+#include <filesystem>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
+
+/// Refuses a file that something stands in: whoever knows no length of it has not written it.
+inline void refuseTaken(const std::string& path) {
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(path, error);
+  if (error == std::errc::no_such_file_or_directory || (!error && size == 0)) return;
+  throw penstock::ConfigurationError(
+      path + (error ? ": " + error.message()
+                    : " is there already, and the store does not know it: name another output, or "
+                      "the store that it was written with"));
+}
 
 /// Appends to a file whose length stands in a Datastore: what is behind that length was written by
 /// a program that was killed before the store had it, and goes. Returns the length, on disk.

@@ -286,10 +286,17 @@ IoResult<FileInfo> MemoryFileSystem::info(const std::string& path) {
     node = at->second;
   }
   info.exists = true;
+  info.regular = true;
   info.inode = node->inode;
   const std::shared_lock lock(node->mutex);
   info.size = node->size;
   return {info, 0};
+}
+
+// There are no links, and no modes.
+IoResult<std::string> MemoryFileSystem::resolve(const std::string& path) { return {path, 0}; }
+IoStatus MemoryFileSystem::copyMode(const std::string& /*from*/, const std::string& /*to*/) {
+  return {};
 }
 
 IoResult<std::shared_ptr<SharedPage>> MemoryFileSystem::mapShared(const std::string& path) {

@@ -26,6 +26,8 @@ class MemoryFileSystem final : public FileSystem {
   IoStatus syncDirectory(const std::string& path) override;
   IoResult<std::vector<std::string>> list(const std::string& path) override;
   IoResult<FileInfo> info(const std::string& path) override;
+  IoResult<std::string> resolve(const std::string& path) override;
+  IoStatus copyMode(const std::string& from, const std::string& to) override;
   IoResult<std::shared_ptr<SharedPage>> mapShared(const std::string& path) override;
   IoResult<std::uint64_t> freeBytes(const std::string& path) override;
   std::string bootId() override;

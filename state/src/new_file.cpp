@@ -23,6 +23,12 @@ std::string directoryOf(const std::string& path) {
 
 }  // namespace
 
+void refuseOther(const FileInfo& info, const std::string& path) {
+  if (!info.exists || info.regular) return;
+  throw InvalidArgument(fmt::format("{}: is a {}; give the name of a file", path,
+                                    info.directory ? "directory" : "device, pipe or socket"));
+}
+
 NewFile::NewFile(const Environment& environment, std::string path, bool replace)
     : files_(*environment.files),
       path_(std::move(path)),
@@ -41,9 +47,7 @@ NewFile::~NewFile() {
 void NewFile::refuseTaken() const {
   const auto info = files_.info(path_);
   throwUnlessOk(info, "looking at", path_);
-  if (info.value.directory) {
-    throw InvalidArgument(path_ + ": is a directory; give the name of a file");
-  }
+  refuseOther(info.value, path_);
   if (info.value.exists && !replace_) {
     throw InvalidArgument(path_ +
                           ": is there already; choose another name, or ask for it to be replaced");

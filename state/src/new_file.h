@@ -9,6 +9,9 @@
 
 namespace penstock::state {
 
+/// InvalidArgument when at the path there is something that is no file.
+void refuseOther(const FileInfo& info, const std::string& path);
+
 /// A file of a user that is there as a whole or not at all. It is written as
 /// `<path>.<16 random hex digits>.tmp`, which goes when the object does unless it was published.
 ///

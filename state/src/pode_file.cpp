@@ -350,6 +350,11 @@ std::vector<SharedContentPtr> parsePodeFile(std::string_view bytes, const std::s
   if (text.utf8().find_first_not_of(" \t\r\n") == std::string::npos) {
     throwPodeDamaged(file, 0, "it is empty");
   }
+  if (looksLikeSharedFile(text.utf8())) {
+    throw ForeignFile(file +
+                      ": it is a file that save of a shared state writes, none of Pode's: "
+                      "read it with restore");
+  }
   Value root;
   try {
     root = parseJson(text.utf8(), JsonDialect::Foreign, depthMax);

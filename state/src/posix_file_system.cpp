@@ -372,6 +372,7 @@ IoResult<FileInfo> PosixFileSystem::info(const std::string& path) {
   }
   info.exists = true;
   info.directory = S_ISDIR(status.st_mode);
+  info.regular = S_ISREG(status.st_mode);
   info.size = static_cast<std::uint64_t>(status.st_size);
   info.device = status.st_dev;
   info.inode = status.st_ino;
@@ -382,6 +383,29 @@ IoResult<FileInfo> PosixFileSystem::info(const std::string& path) {
   info.networkKind = networkKindOf(magic);
   info.layeredKind = layeredKindOf(magic);
   return {info, 0};
+}
+
+IoResult<std::string> PosixFileSystem::resolve(const std::string& path) {
+  constexpr int linksMax = 40;  // as many as Linux follows
+  std::string at = path;
+  for (int i = 0; i <= linksMax; ++i) {
+    std::array<char, PATH_MAX> target;
+    const ssize_t size = ::readlink(at.c_str(), target.data(), target.size());
+    if (size < 0) {
+      const bool none = errno == EINVAL || errno == ENOENT || errno == ENOTDIR;
+      return {std::move(at), none ? 0 : errno};
+    }
+    // What is relative begins at the directory of the link.
+    at.resize(target[0] == '/' ? 0 : at.rfind('/') + 1);
+    at.append(target.data(), static_cast<std::size_t>(size));
+  }
+  return {path, ELOOP};
+}
+
+IoStatus PosixFileSystem::copyMode(const std::string& from, const std::string& to) {
+  struct stat status {};
+  if (::stat(from.c_str(), &status) != 0) return {errno};
+  return statusOf(::chmod(to.c_str(), status.st_mode & 0777));
 }
 
 IoResult<std::shared_ptr<SharedPage>> PosixFileSystem::mapShared(const std::string& path) {

@@ -85,16 +85,19 @@ struct SharedState::Impl {
 void SharedState::Impl::save(const std::string& path, const SharedSaveOptions& how,
                              const Cut& cut) {
   const SharedFilter filter{how.include, how.exclude, how.scopes, {}};
+  const std::string file = fileAt(*environment.files, path);
   const auto make = [&](const std::optional<std::string>& before,
                         std::chrono::steady_clock::time_point until) {
     auto contents = cut(filter, leftUntil(until));
     if (how.merge && before) {
-      contents = merged(parseSharedFile(*before, path, options.application), std::move(contents));
+      contents = merged(
+          parseSharedFile(*before, path, options.application, previousOf(*environment.files, file)),
+          std::move(contents));
     }
     return formatSharedFile(contents, options.application, environment.clock->wallMs(),
                             how.compress);
   };
-  replaceFile(core.locks(), environment, path, how.atMost, how.merge, make);
+  replaceFile(core.locks(), environment, file, how.atMost, how.merge, make);
 }
 
 void SharedState::Impl::close() {
@@ -219,16 +222,19 @@ void SharedState::save(const std::string& path, const SharedSaveOptions& options
 
 Restored SharedState::restore(const std::string& path, const SharedRestoreOptions& options) {
   impl_->core.checkMayWrite();
-  const auto text = readWholeFile(*impl_->environment.files, path);
+  FileSystem& files = *impl_->environment.files;
+  const std::string file = fileAt(files, path);
+  const auto text = readWholeFile(files, file);
   if (!text) return Restored::NotFound;
-  impl_->core.put(parseSharedFile(*text, path, impl_->options.application), options.merge,
-                  options.atMost);
+  impl_->core.put(parseSharedFile(*text, path, impl_->options.application, previousOf(files, file)),
+                  options.merge, options.atMost);
   return Restored::Restored;
 }
 
 Restored SharedState::importPode(const std::string& path, const SharedRestoreOptions& options) {
   impl_->core.checkMayWrite();
-  const auto bytes = readWholeFile(*impl_->environment.files, path);
+  FileSystem& files = *impl_->environment.files;
+  const auto bytes = readWholeFile(files, fileAt(files, path));
   if (!bytes) return Restored::NotFound;
   impl_->core.put(parsePodeFile(*bytes, path), options.merge, options.atMost);
   return Restored::Restored;
@@ -241,12 +247,13 @@ void SharedState::exportPode(const std::string& path, const PodeExportOptions& o
   }
   impl_->core.checkMayWrite();
   const SharedFilter filter{options.include, options.exclude, options.scopes, {}};
+  const std::string file = fileAt(*impl_->environment.files, path);
   const auto make = [&](const std::optional<std::string>&,
                         std::chrono::steady_clock::time_point until) {
     return formatPodeFile(impl_->core.quietCut(filter, leftUntil(until)), options.version,
                           impl_->environment.clock->wallMs(), options.compress);
   };
-  replaceFile(impl_->core.locks(), impl_->environment, path, options.atMost, false, make);
+  replaceFile(impl_->core.locks(), impl_->environment, file, options.atMost, false, make);
 }
 
 void SharedState::autosave(const AutosaveOptions& options) {

@@ -34,8 +34,15 @@ void checkName(std::string_view name) {
 }
 
 std::regex patternOf(const std::string& text) {
+  if (text.size() > SharedFilter::patternBytesMax) {
+    throw InvalidArgument(fmt::format("shared state: a pattern has up to {} bytes, this one {}",
+                                      SharedFilter::patternBytesMax, text.size()));
+  }
+  // Polynomial: what the library does by default backtracks, for years if the pattern is like that.
+  constexpr auto flags =
+      std::regex::ECMAScript | std::regex::optimize | std::regex_constants::__polynomial;
   try {
-    return std::regex(text, std::regex::ECMAScript | std::regex::optimize);
+    return std::regex(text, flags);
   } catch (const std::regex_error& error) {
     throw InvalidArgument(
         fmt::format("shared state: {:?} is no regular expression: {}", text, error.what()));

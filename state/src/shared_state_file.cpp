@@ -73,9 +73,16 @@ void appendEntry(const SharedContent& content, JsonIndent indent, std::string& o
 struct Source {
   const std::string& file;
   std::string_view text;
+  std::string_view previous;  // "": there is none
 
   [[noreturn]] void damaged(std::uint64_t offset, const std::string& what) const {
-    throwDamaged(file, offset, what);
+    throw Corruption(
+        file, offset, fmt::format("{}: offset {}: {}", file, offset, what),
+        previous.empty()
+            ? "there is no file of a save before it: move it away to begin anew"
+            : fmt::format("the file that the save before it had written is kept as {}: restore "
+                          "that, or move both away to begin anew",
+                          previous));
   }
   [[noreturn]] void cutOff(const std::string& of) const {
     damaged(text.size(), fmt::format("it ends at byte {}{}: it was cut off", text.size(), of));
@@ -215,7 +222,9 @@ Value documentOf(const Source& source) {
 
 bool looksLikeSharedFile(std::string_view text) noexcept { return text.starts_with(head); }
 
-void checkSharedFile(std::string_view text, const std::string& file) { checkSeal({file, text}); }
+void checkSharedFile(std::string_view text, const std::string& file) {
+  checkSeal({file, text, {}});
+}
 
 std::string formatSharedFile(const std::vector<SharedContentPtr>& contents,
                              const std::string& application, std::int64_t savedMs, bool compress) {
@@ -238,8 +247,9 @@ std::string formatSharedFile(const std::vector<SharedContentPtr>& contents,
 }
 
 std::vector<SharedContentPtr> parseSharedFile(std::string_view text, const std::string& file,
-                                              const std::string& application) {
-  const Source source{file, text};
+                                              const std::string& application,
+                                              const std::string& previous) {
+  const Source source{file, text, previous};
   checkSeal(source);
   Value document = documentOf(source);
   Members members(source, "the file", document);
@@ -273,13 +283,6 @@ std::vector<SharedContentPtr> parseSharedFile(std::string_view text, const std::
   }
   members.checkAllTaken();
   return contents;
-}
-
-void throwDamaged(const std::string& file, std::uint64_t offset, const std::string& what) {
-  throw Corruption(file, offset, fmt::format("{}: offset {}: {}", file, offset, what),
-                   fmt::format("the file that the save before it had written is kept as "
-                               "{}.previous: restore that, or move both away to begin anew",
-                               file));
 }
 
 std::string isoTime(std::int64_t wallMs) {

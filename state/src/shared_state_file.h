@@ -24,13 +24,11 @@ std::string formatSharedFile(const std::vector<SharedContentPtr>& contents,
                              const std::string& application, std::int64_t savedMs, bool compress);
 
 /// What is wrong with a file, naming it: Corruption with the offset; ForeignFile when it is none of
-/// these, or of another application (unless one of the two is ""); FormatTooNew.
+/// these, or of another application (unless one of the two is ""); FormatTooNew. `previous`: the
+/// file to take instead of a damaged one, "" when there is none.
 std::vector<SharedContentPtr> parseSharedFile(std::string_view text, const std::string& file,
-                                              const std::string& application);
-
-/// Corruption whose advice is to take the generation before.
-[[noreturn]] void throwDamaged(const std::string& file, std::uint64_t offset,
-                               const std::string& what);
+                                              const std::string& application,
+                                              const std::string& previous);
 
 /// "2026-08-13T10:00:00.000Z"; ms since 1970-01-01 UTC.
 std::string isoTime(std::int64_t wallMs);

@@ -32,6 +32,7 @@ namespace {
 
 using std::chrono::steady_clock;
 
+constexpr const char* previousEnd = ".previous";
 constexpr auto lockInterval = std::chrono::milliseconds(2);  // between tries; arbitrary
 
 steady_clock::time_point endOf(std::chrono::milliseconds atMost) {
@@ -70,7 +71,7 @@ void removeLeftOvers(FileSystem& files, const std::string& path) {
   const auto listed = files.list(directory);
   throwUnlessOk(listed, "listing", directory);
   for (const std::string& name : listed.value) {
-    if (isLeftOver(name, base) || isLeftOver(name, base + ".previous")) {
+    if (isLeftOver(name, base) || isLeftOver(name, base + previousEnd)) {
       (void)files.remove(directory + name);
     }
   }
@@ -92,15 +93,34 @@ bool sameFile(const FileInfo& left, const FileInfo& right) {
          left.size == right.size;
 }
 
-void write(const Environment& environment, const std::string& path, const std::string& text,
-           const std::function<void()>& beforePublishing) {
+/// `like`: the file whose mode it gets, if there is one.
+void write(const Environment& environment, const std::string& path, const std::string& like,
+           const std::string& text, const std::function<void()>& beforePublishing) {
   NewFile file(environment, path, true);
+  const IoStatus moded = environment.files->copyMode(like, file.temporary());
+  if (moded.error != ENOENT) throwUnlessOk(moded, "setting the mode of", file.temporary());
   file.append(text);
   beforePublishing();
   file.publish();
 }
 
 }  // namespace
+
+std::string fileAt(FileSystem& files, const std::string& path) {
+  if (path.empty()) throw InvalidArgument("shared state: the path \"\" is empty; name a file");
+  const auto found = files.info(path);
+  throwUnlessOk(found, "looking at", path);
+  refuseOther(found.value, path);
+  auto resolved = files.resolve(path);
+  throwUnlessOk(resolved, "resolving", path);
+  return std::move(resolved.value);
+}
+
+std::string previousOf(FileSystem& files, const std::string& path) {
+  std::string previous = path + previousEnd;
+  const auto found = files.info(previous);
+  return found.ok() && found.value.regular ? previous : "";
+}
 
 std::optional<std::string> readWholeFile(FileSystem& files, const std::string& path) {
   auto opened = files.open(path, OpenMode::Read);
@@ -124,15 +144,12 @@ void replaceFile(SharedLocks& locks, const Environment& environment, const std::
   removeLeftOvers(files, path);
   const auto found = files.info(path);
   throwUnlessOk(found, "looking at", path);
-  if (found.value.directory) {
-    throw InvalidArgument(path + ": is a directory; give the name of a file");
-  }
   const std::optional<std::string> before = readWholeFile(files, path);
   const std::string text = make(before, until);
   if (before && !isDamaged(*before, path)) {
-    write(environment, path + ".previous", *before, [] {});
+    write(environment, path + previousEnd, path, *before, [] {});
   }
-  write(environment, path, text, [&] {
+  write(environment, path, path, text, [&] {
     if (!keepOthers) return;
     const auto now = files.info(path);
     throwUnlessOk(now, "looking at", path);

@@ -51,6 +51,14 @@ class GuardedFiles final : public state::FileSystem {
     const Guard guard(Call::Info);
     return files_.info(path);
   }
+  state::IoResult<std::string> resolve(const std::string& path) override {
+    const Guard guard(Call::Info);
+    return files_.resolve(path);
+  }
+  state::IoStatus copyMode(const std::string& from, const std::string& to) override {
+    const Guard guard(Call::Info);
+    return files_.copyMode(from, to);
+  }
   state::IoResult<std::shared_ptr<state::SharedPage>> mapShared(const std::string& path) override {
     const Guard guard(Call::MapShared);
     return files_.mapShared(path);

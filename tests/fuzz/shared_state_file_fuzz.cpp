@@ -22,10 +22,10 @@ using penstock::state::parseSharedFile;
 
 void check(std::string_view text) {
   try {
-    const auto contents = parseSharedFile(text, "file", "");
+    const auto contents = parseSharedFile(text, "file", "", "");
     for (const bool compress : {false, true}) {
       const std::string written = formatSharedFile(contents, "", 0, compress);
-      const auto again = parseSharedFile(written, "file", "");
+      const auto again = parseSharedFile(written, "file", "", "");
       if (formatSharedFile(again, "", 0, compress) != written) std::abort();
     }
   } catch (const penstock::state::Corruption& error) {

@@ -443,6 +443,29 @@ def test_s9_bad_file_is_refused_and_changes_nothing(state, file):
     assert raised.value.filename.startswith(str(file.parent / "none"))
 
 
+def test_error_says_a_path_whose_bytes_are_not_utf8(state, file):
+    odd = file.parent / "\udcff"
+    odd.write_bytes(b"")
+    with pytest.raises(penstock.Corruption) as raised:
+        state.restore(odd)
+    assert str(odd) in str(raised.value)
+    with pytest.raises(penstock.IoError) as raised:
+        state.save(odd / "below")
+    assert str(odd) in str(raised.value) and raised.value.filename.startswith(str(odd))
+
+
+def test_save_follows_a_link_and_restore_refuses_what_is_no_file(state, file):
+    link = file.parent / "link"
+    link.symlink_to(file)
+    state["a"] = 1
+    state.save(link)
+    assert link.is_symlink() and content_of(file) == {"a": 1}
+    for path in ["", file.parent]:
+        for call in [state.save, state.restore, state.import_pode, state.export_pode]:
+            with pytest.raises(penstock.InvalidArgument, match="a file$"):
+                call(path)
+
+
 def test_file_of_another_application_is_refused(file):
     with SharedState(application="shop") as shop:
         shop["a"] = 1

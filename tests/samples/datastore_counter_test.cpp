@@ -65,14 +65,19 @@ TEST(DatastoreCounterSample, SaysWhatIsWrong) {
   const Finished address = runProgram(counter("nowhere", "1"));
   EXPECT_EQ(address.exitCode, 2);
   EXPECT_THAT(address.err, HasSubstr("'nowhere' is no address of a datastore"));
-  EXPECT_EQ(runProgram(counter("memory:", "0")).exitCode, 2);
+  for (const char* times : {"0", "-1", "1.5", "many", ""}) {
+    const Finished none = runProgram(counter("memory:", times));
+    EXPECT_EQ(none.exitCode, 2);
+    EXPECT_THAT(none.err, HasSubstr("1 or more")) << times;
+  }
+  EXPECT_THAT(runProgram(counter("memory:", "99999999999999999999")).err, HasSubstr("too large"));
 
   const TemporaryDirectory directory;
   const std::string store = "file:" + (directory / "store");
   state::Datastore::open(store).set("visits", "many");
   const Finished type = runProgram(counter(store, "1"));
-  EXPECT_EQ(type.exitCode, 1);
-  EXPECT_THAT(type.err, HasSubstr("string"));
+  EXPECT_EQ(type.exitCode, 2);
+  EXPECT_THAT(type.err, AllOf(HasSubstr("--store"), HasSubstr("\"visits\""), HasSubstr("string")));
 }
 
 }  // namespace

@@ -117,8 +117,40 @@ TEST_F(PositionSamples, EachFileThatCameOrWentIsReportedOnceOverKills) {
   EXPECT_EQ(reported, expected);
 }
 
+TEST_F(PositionSamples, ALineThatIsNotEndedIsNoRecordYet) {
+  const std::string source = directory / "source";
+  std::ofstream(source) << "a\nb";
+  ASSERT_EQ(runProgram(reader(source)).exitCode, 0);
+  EXPECT_EQ(content(output), "a\n");
+  std::ofstream(source, std::ios::app) << "c\nd\n";
+  ASSERT_EQ(runProgram(reader(source)).exitCode, 0);
+  EXPECT_EQ(content(output), "a\nbc\nd\n");
+}
+
+TEST_F(PositionSamples, AnOutputThatTheStoreDoesNotKnowStaysAsItIs) {
+  std::filesystem::create_directory(directory / "watched");
+  touch(1);
+  const std::string source = directory / "source";
+  std::ofstream(source) << "a\n";
+  std::ofstream(output) << "of somebody else\n";
+  for (const auto& program : {reader(source), watcher("1")}) {
+    const Finished refused = runProgram(program);
+    EXPECT_EQ(refused.exitCode, 2);
+    EXPECT_THAT(refused.err, HasSubstr(output + " is there already"));
+    EXPECT_EQ(content(output), "of somebody else\n");
+  }
+  std::ofstream(output, std::ios::trunc).close();  // nothing stands in it
+  EXPECT_EQ(runProgram(reader(source)).exitCode, 0);
+  EXPECT_EQ(content(output), "a\n");
+}
+
 TEST_F(PositionSamples, SayWhatIsWrong) {
-  EXPECT_THAT(runProgram(reader(directory / "nowhere")).err, HasSubstr("cannot read"));
+  for (const std::string& none : {directory / "nowhere", directory.path()}) {
+    const Finished unread = runProgram(reader(none));
+    EXPECT_EQ(unread.exitCode, 1);
+    EXPECT_THAT(unread.err, HasSubstr("cannot read " + none));
+  }
+  EXPECT_THAT(runProgram(watcher("0")).err, HasSubstr("--looks: 0 is not possible: give 1"));
   EXPECT_THAT(runProgram(watcher("1")).err, HasSubstr("watched"));
   const std::string source = directory / "source";
   std::ofstream(source) << "a\n";

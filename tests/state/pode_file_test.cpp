@@ -62,8 +62,7 @@ class PodeFile : public ::testing::Test {
   SharedState state_{{}, process_->environment()};
 };
 
-// S11
-TEST_F(PodeFile, VersionZeroIsAPlainMap) {
+TEST_F(PodeFile, S11VersionZeroIsAPlainMap) {
   import(R"({"Region": "north", "limit": 5, "none": null,
              "list": [1, [2.5]], "map": {"z": 1, "a": 2}})");
   EXPECT_THAT(state_.names(), ElementsAre("Region", "limit", "none", "list", "map"));
@@ -75,7 +74,7 @@ TEST_F(PodeFile, VersionZeroIsAPlainMap) {
   EXPECT_THAT(state_.entry("Region")->scopes, IsEmpty());
 }
 
-TEST_F(PodeFile, VersionOneHasEntriesAndVersionZeroMayBeMixedIn) {
+TEST_F(PodeFile, S11VersionOneHasEntriesAndVersionZeroMayBeMixedIn) {
   import(R"({
     "counter": {"Value": 8, "Scope": []},
     "users": {"Scope": ["General", "Users"], "Value": ["a", "b"]},
@@ -102,7 +101,7 @@ TEST_F(PodeFile, VersionOneHasEntriesAndVersionZeroMayBeMixedIn) {
   check("other", ValueMap{{"Value", 1}, {"Scope", 5}}, {});
 }
 
-TEST_F(PodeFile, VersionTwoIsReadWithItsTypes) {
+TEST_F(PodeFile, S11VersionTwoIsReadWithItsTypes) {
   import(R"({ "__pode_state_data__": { "Items": [
       { "Value": { "Items": [
           { "Key": "Scope", "Value": { "Value": "General", "Type": "String" } },
@@ -123,7 +122,7 @@ TEST_F(PodeFile, VersionTwoIsReadWithItsTypes) {
                            {"pair", Value::List{1, nullptr}}}));
 }
 
-TEST_F(PodeFile, EveryEncodingOfPowerShellIsRead) {
+TEST_F(PodeFile, S11EveryEncodingOfPowerShellIsRead) {
   const std::u16string wide = u"{\"n\u00fc\": \"\U0001F600 \u20ac\"}";
   const std::string narrow = "{\"n\xc3\xbc\": \"\xf0\x9f\x98\x80 \xe2\x82\xac\"}";
   const auto bytes = [&](bool bigEndian, bool mark) {
@@ -163,8 +162,8 @@ TEST_F(PodeFile, EveryEncodingOfPowerShellIsRead) {
               HasSubstr("offset 14:"));  // behind the colon
 }
 
-// S12, and what a Value has no room for.
-TEST_F(PodeFile, WhatVersionTwoSaysComesOutAsItCameIn) {
+// What a Value has no room for, too.
+TEST_F(PodeFile, S12WhatVersionTwoSaysComesOutAsItCameIn) {
   const std::vector<std::string> nodes{
       "null",
       R"({"Type":"String","Value":""})",
@@ -307,8 +306,7 @@ TEST_F(PodeFile, WhatPodeCannotSayIsRefusedByName) {
               HasSubstr("version 1 or 2, not 3"));
 }
 
-// S17
-TEST_F(PodeFile, NestingUpToTheLimitComesBackAndBeyondItIsRefused) {
+TEST_F(PodeFile, S17NestingUpToTheLimitComesBackAndBeyondItIsRefused) {
   for (const std::string kind : {"list", "map"}) {
     Value value = 1;
     for (std::size_t depth = 1; depth < Value::depthMax; ++depth) {
@@ -331,8 +329,7 @@ TEST_F(PodeFile, NestingUpToTheLimitComesBackAndBeyondItIsRefused) {
   }
 }
 
-// S8, S10
-TEST_F(PodeFile, ImportingReplacesAllOrMerges) {
+TEST_F(PodeFile, S8AndS10ImportingReplacesAllOrMerges) {
   state_.set("mine", 1);
   EXPECT_EQ(state_.importPode("/data/none.json"), Restored::NotFound);
   write(R"({"theirs": 2})");
@@ -344,8 +341,7 @@ TEST_F(PodeFile, ImportingReplacesAllOrMerges) {
   EXPECT_THAT(state_.names(), IsEmpty());
 }
 
-// S9
-TEST_F(PodeFile, WhatIsNoStateOfPodesIsRefusedByFileAndPlace) {
+TEST_F(PodeFile, S9WhatIsNoStateOfPodesIsRefusedByFileAndPlace) {
   state_.set("mine", 1);
   const std::string meta = R"({"__pode_state_metadata__":{"Version":2},"__pode_state_data__":)";
   const std::vector<std::pair<std::string, std::string>> damaged{
@@ -394,6 +390,16 @@ TEST_F(PodeFile, WhatIsNoStateOfPodesIsRefusedByFileAndPlace) {
   EXPECT_THAT(messageOf<ForeignFile>([&] { (void)state_.importPode(path); }),
               AllOf(HasSubstr(path), HasSubstr("never released")));
   EXPECT_THAT(state_.names(), ElementsAre("mine"));
+}
+
+TEST_F(PodeFile, WhatSaveHasWrittenIsNoStateOfPodes) {
+  for (const bool compress : {false, true}) {
+    state_.set("mine", 1);
+    state_.save(path, {.compress = compress});
+    EXPECT_THAT(messageOf<ForeignFile>([&] { (void)state_.importPode(path); }),
+                AllOf(HasSubstr(path), HasSubstr("restore")));
+    EXPECT_THAT(state_.names(), ElementsAre("mine"));
+  }
 }
 
 TEST_F(PodeFile, IsRefusedAfterClose) {

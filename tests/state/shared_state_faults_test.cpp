@@ -78,8 +78,7 @@ class SharedStateFault : public ::testing::Test {
   SharedState state_{{}, environment()};
 };
 
-// S19, as a power cut.
-TEST_F(SharedStateFault, APowerCutAtAnyOperationLeavesTheOldFileOrTheNewOne) {
+TEST_F(SharedStateFault, S19APowerCutAtAnyOperationLeavesTheOldFileOrTheNewOne) {
   std::set<int> seen;
   bool crashed = true;
   for (std::uint64_t operation = 1; crashed; ++operation) {
@@ -156,8 +155,7 @@ TEST_F(SharedStateFault, ASyncThatFailsLeavesTheOldFile) {
   EXPECT_EQ(saved(), 3);
 }
 
-// S20
-TEST_F(SharedStateFault, ADiskThatIsFullAnywhereLeavesTheOldFile) {
+TEST_F(SharedStateFault, S20ADiskThatIsFullAnywhereLeavesTheOldFile) {
   std::uint64_t used = 0;
   for (const std::string& file : machine_.files()) used += machine_.image(file).size();
   const std::uint64_t one = machine_.image(path).size();
@@ -279,8 +277,8 @@ TEST(SharedStateOnDisk, APathIsTakenFromTheWorkingDirectory) {
   std::filesystem::current_path(before);
 }
 
-// S19: a child saves and says so, until it is killed.
-TEST(SharedStateOnDisk, KillDuringASaveLeavesTheOldFileOrTheNewOne) {
+// A child saves and says so, until it is killed.
+TEST(SharedStateOnDisk, S19KillDuringASaveLeavesTheOldFileOrTheNewOne) {
   constexpr int kills = 15;
   const TemporaryDirectory directory;
   const std::string file = directory / "state.json";

@@ -6,11 +6,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <penstock/state/shared_state.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <future>
 #include <iterator>
 #include <limits>
@@ -68,8 +71,7 @@ std::string sealed(const std::string& rest) {
   return R"({"penstock":"shared state","seal":")" + std::string(seal) + '"' + rest;
 }
 
-// S6
-TEST_F(SharedStateSave, WritesExactlyWhatItsFormatSays) {
+TEST_F(SharedStateSave, S6WritesExactlyWhatItsFormatSays) {
   SharedState state({.application = "shop"}, environment());
   state.set("counter", 8);
   state.set("users", Value::List{"a", "b"}, {"General", "Users"});
@@ -111,7 +113,7 @@ TEST_F(SharedStateSave, WritesExactlyWhatItsFormatSays) {
   EXPECT_THAT(savedNames(), IsEmpty());
 }
 
-TEST_F(SharedStateSave, TheThreeFiltersIntersect) {
+TEST_F(SharedStateSave, S6TheThreeFiltersIntersect) {
   state_.set("plain", 1);
   state_.set("general", 2, {"General"});
   state_.set("users", 3, {"Users", "General"});
@@ -131,8 +133,7 @@ TEST_F(SharedStateSave, TheThreeFiltersIntersect) {
   }
 }
 
-// S7
-TEST_F(SharedStateSave, AFilteredSaveReplacesTheFileAndAMergingOneKeepsTheOthers) {
+TEST_F(SharedStateSave, S7AFilteredSaveReplacesTheFileAndAMergingOneKeepsTheOthers) {
   state_.set("a", 1, {"one"});
   state_.set("b", 1);
   state_.save(path);
@@ -159,16 +160,14 @@ TEST_F(SharedStateSave, AMergeIntoNoFileWritesOneAndIntoADamagedOneLeavesIt) {
   EXPECT_EQ(text(), "{");
 }
 
-// S8
-TEST_F(SharedStateSave, NoFileIsNotFoundAndChangesNothing) {
+TEST_F(SharedStateSave, S8NoFileIsNotFoundAndChangesNothing) {
   state_.set("a", 1);
   EXPECT_EQ(state_.restore("/data/none.json"), Restored::NotFound);
   EXPECT_EQ(state_.restore("/none/none.json"), Restored::NotFound);
   EXPECT_THAT(state_.names(), ElementsAre("a"));
 }
 
-// S9
-TEST_F(SharedStateSave, EachKindOfBadFileIsRefusedByNameAndPlace) {
+TEST_F(SharedStateSave, S9EachKindOfBadFileIsRefusedByNameAndPlace) {
   state_.set("a", 1, {"scope"});
   const auto file = [](const std::string& values, const std::string& reader = "1") {
     return sealed(R"(,"version":2,"reader":)" + reader +
@@ -213,7 +212,7 @@ TEST_F(SharedStateSave, EachKindOfBadFileIsRefusedByNameAndPlace) {
         ADD_FAILURE() << one.text;
       } catch (const Corruption& error) {
         EXPECT_THAT(error.what(), AllOf(StartsWith(path + ": offset "), HasSubstr(one.says),
-                                        HasSubstr("state.json.previous")));
+                                        HasSubstr("no file of a save before it")));
         EXPECT_EQ(error.file(), path);
         EXPECT_EQ(error.offset(), one.offset) << error.what();
       }
@@ -231,7 +230,7 @@ TEST_F(SharedStateSave, EachKindOfBadFileIsRefusedByNameAndPlace) {
   EXPECT_THAT(state_.entry("a")->scopes, ElementsAre("scope"));
 }
 
-TEST_F(SharedStateSave, AFileThatIsCutOffAtAnyByteOrHasAnyByteChangedIsRefused) {
+TEST_F(SharedStateSave, S9AFileThatIsCutOffAtAnyByteOrHasAnyByteChangedIsRefused) {
   state_.set("a", ValueMap{{"text", "x\ny"}, {"list", Value::List{1, 2.5, nullptr}}}, {"scope"});
   SharedState other({}, environment());
   other.set("mine", 1);
@@ -267,8 +266,7 @@ TEST_F(SharedStateSave, TheFileOfAnotherApplicationIsRefusedByBothNames) {
   EXPECT_EQ(bank.restore(path), Restored::Restored);
 }
 
-// S10
-TEST_F(SharedStateSave, RestoringReplacesAllOrMerges) {
+TEST_F(SharedStateSave, S10RestoringReplacesAllOrMerges) {
   state_.set("both", 1, {"file"});
   state_.set("file", 1);
   state_.save(path);
@@ -289,8 +287,8 @@ TEST_F(SharedStateSave, RestoringReplacesAllOrMerges) {
   EXPECT_THAT(merged.entry("both")->scopes, ElementsAre("file"));
 }
 
-// S13 to S16, and all that JSON has no room for.
-TEST_F(SharedStateSave, EveryValueComesBack) {
+// All that JSON has no room for, too.
+TEST_F(SharedStateSave, S13ToS16EveryValueComesBack) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   const std::vector<Value> values{
       nullptr,
@@ -347,7 +345,6 @@ TEST_F(SharedStateSave, EveryValueComesBack) {
   }
 }
 
-// S17
 Value nested(std::size_t depth) {
   Value value = 1;
   for (std::size_t i = 1; i < depth; ++i) {
@@ -356,7 +353,7 @@ Value nested(std::size_t depth) {
   return value;
 }
 
-TEST_F(SharedStateSave, NestingUpToTheLimitIsSavedAndRestoredAndBeyondItRefusedOnBothSides) {
+TEST_F(SharedStateSave, S17NestingUpToTheLimitIsSavedAndRestoredAndBeyondItRefusedOnBothSides) {
   state_.set("hundred", nested(100));
   state_.set("limit", nested(Value::depthMax));
   state_.save(path);
@@ -390,6 +387,9 @@ TEST_F(SharedStateSave, OneGenerationIsKeptBeforeTheLast) {
   ASSERT_EQ(previous.restore(path + ".previous"), Restored::Restored);
   EXPECT_EQ(*previous.get("a"), Value(2));
   EXPECT_THAT(machine_.files(), ElementsAre(path, path + ".lock", path + ".previous"));
+  write("");
+  EXPECT_THAT(messageOf<Corruption>([&] { (void)state_.restore(path); }),
+              HasSubstr("is kept as " + path + ".previous: restore that"));
 }
 
 TEST_F(SharedStateSave, WhatIsDamagedTakesNotThePlaceOfTheGenerationBefore) {
@@ -444,8 +444,107 @@ TEST_F(SharedStateSave, IsRefusedAfterCloseAndInTheFunctionOfAnUpdate) {
   EXPECT_THAT(machine_.files(), IsEmpty());
 }
 
-// S18
-TEST(SharedStateCut, EverySavedFileIsOneMoment) {
+// Symbolic links, modes and what is no file: on real files, which SimFs has none of.
+class SharedStateFiles : public ::testing::Test {
+ protected:
+  std::vector<std::string> names(const std::string& in) const {
+    std::vector<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator(directory_ / in)) {
+      found.push_back(entry.path().filename());
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+  }
+  static Value restored(const std::string& file) {
+    SharedState state;
+    EXPECT_EQ(state.restore(file), Restored::Restored) << file;
+    return state.getOr("a", nullptr);
+  }
+  static std::filesystem::perms modeOf(const std::string& file) {
+    return std::filesystem::status(file).permissions();
+  }
+
+  TemporaryDirectory directory_;
+  SharedState state_;
+};
+
+TEST_F(SharedStateFiles, ALinkIsFollowedAndStays) {
+  std::filesystem::create_directory(directory_ / "app");
+  std::filesystem::create_directory(directory_ / "kept");
+  const std::string link = directory_ / "app/state.json";
+  const std::string target = directory_ / "kept/state.json";
+  const std::string second = directory_ / "second.json";
+  std::filesystem::create_symlink("../kept/state.json", link);
+  std::filesystem::create_symlink(link, second);
+  EXPECT_EQ(state_.restore(link), Restored::NotFound);
+  for (int i = 1; i <= 2; ++i) {
+    state_.set("a", i);
+    state_.save(i == 1 ? link : second);
+    EXPECT_EQ(restored(target), Value(i));
+    EXPECT_EQ(restored(link), Value(i));
+  }
+  EXPECT_EQ(restored(target + ".previous"), Value(1));
+  EXPECT_THAT(names("app"), ElementsAre("state.json"));
+  EXPECT_THAT(names("kept"), ElementsAre("state.json", "state.json.lock", "state.json.previous"));
+
+  state_.exportPode(link);
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(state_.importPode(second), Restored::Restored);
+
+  const auto locked = Environment::real().files->open(target + ".lock", OpenMode::ReadWrite);
+  ASSERT_TRUE(locked.value->tryLock(LockKind::Exclusive).value);
+  EXPECT_THROW(state_.save(second, {.atMost = 10ms}), LockTimeout) << "all names have one lock";
+}
+
+TEST_F(SharedStateFiles, LinksInARingAreAnError) {
+  std::filesystem::create_symlink("b", directory_ / "a");
+  std::filesystem::create_symlink("a", directory_ / "b");
+  EXPECT_THAT(messageOf<IoError>([&] { state_.save(directory_ / "a"); }),
+              HasSubstr(directory_ / "a"));
+  EXPECT_THAT(names(""), ElementsAre("a", "b"));
+}
+
+TEST_F(SharedStateFiles, WhatIsNoFileIsRefusedAndNothingIsLeftBehind) {
+  state_.set("a", 1);
+  const std::string pipe = directory_ / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::filesystem::create_symlink(pipe, directory_ / "to pipe");
+  std::filesystem::create_directory(directory_ / "folder");
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {"", "the path \"\" is empty"},
+      {pipe, pipe + ": is a device, pipe or socket"},
+      {directory_ / "to pipe", "to pipe: is a device, pipe or socket"},
+      {directory_ / "folder", "folder: is a directory"}};
+  const std::vector<std::function<void(const std::string&)>> calls{
+      [&](const std::string& at) { state_.save(at); },
+      [&](const std::string& at) { (void)state_.restore(at); },
+      [&](const std::string& at) { state_.exportPode(at); },
+      [&](const std::string& at) { (void)state_.importPode(at); }};
+  for (const auto& [at, says] : cases) {
+    for (const auto& call : calls) {
+      EXPECT_THAT(messageOf<InvalidArgument>([&, &at = at] { call(at); }), HasSubstr(says));
+    }
+  }
+  EXPECT_THAT(names(""), ElementsAre("folder", "pipe", "to pipe"));
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  EXPECT_FALSE(std::filesystem::exists(".lock"));
+}
+
+TEST_F(SharedStateFiles, TheModeOfAFileIsKept) {
+  using std::filesystem::perms;
+  const std::string file = directory_ / "state.json";
+  state_.set("a", 1);
+  state_.save(file);
+  EXPECT_EQ(modeOf(file), perms(0600));
+  for (const perms mode : {perms(0640), perms(0644), perms(0600)}) {
+    std::filesystem::permissions(file, mode);
+    state_.save(file);
+    EXPECT_EQ(modeOf(file), mode);
+    EXPECT_EQ(modeOf(file + ".previous"), mode) << "holds the same";
+  }
+}
+
+TEST(SharedStateCut, S18EverySavedFileIsOneMoment) {
   constexpr int writers = 8;
   constexpr int saves = 40;
   const TemporaryDirectory directory;

@@ -33,8 +33,7 @@ using Found = std::optional<Value>;
 
 Value increment(const Found& found) { return found ? found->asInt64() + 1 : 1; }
 
-// S1
-TEST(SharedState, AfterCloseEveryCallFailsAndSaysSo) {
+TEST(SharedState, S1AfterCloseEveryCallFailsAndSaysSo) {
   SharedState state;
   state.set("a", 1);
   const SharedValue kept = state.get("a");
@@ -89,8 +88,7 @@ TEST(SharedState, AnUpdateThatIsOvertakenByCloseFails) {
               HasSubstr("closed"));
 }
 
-// S2
-TEST(SharedState, SetReplacesValueAndScopes) {
+TEST(SharedState, S2SetReplacesValueAndScopes) {
   SharedState state;
   state.set("counter", 7, {"General", "Users"});
   EXPECT_EQ(*state.get("counter"), Value(7));
@@ -113,8 +111,7 @@ TEST(SharedState, AnItemReadsAndWritesLikeAVariableAndKeepsScopes) {
   EXPECT_FALSE(state.contains("missing"));
 }
 
-// S3
-TEST(SharedState, MissingIsNotNull) {
+TEST(SharedState, S3MissingIsNotNull) {
   SharedState state;
   state.set("null", nullptr);
   EXPECT_TRUE(state.get("null")->isNull());
@@ -132,8 +129,7 @@ TEST(SharedState, MissingIsNotNull) {
   EXPECT_TRUE(told);
 }
 
-// S4
-TEST(SharedState, RemoveReturnsTheOldValueOrNothing) {
+TEST(SharedState, S4RemoveReturnsTheOldValueOrNothing) {
   SharedState state;
   state.set("a", 8);
   EXPECT_EQ(*state.remove("a"), Value(8));
@@ -141,8 +137,7 @@ TEST(SharedState, RemoveReturnsTheOldValueOrNothing) {
   EXPECT_FALSE(state.contains("a"));
 }
 
-// S5
-TEST(SharedState, NamesPassAllFilters) {
+TEST(SharedState, S5NamesPassAllFilters) {
   SharedState state;
   state.set("zeta", 1, {"General"});
   state.set("alpha", 1, {"Users", "General"});
@@ -163,6 +158,24 @@ TEST(SharedState, NamesPassAllFilters) {
               ElementsAre("alpha"));
   EXPECT_THAT(messageOf<InvalidArgument>([&] { (void)state.names({.pattern = "("}); }),
               HasSubstr("\"(\""));
+}
+
+TEST(SharedState, APatternNeitherBacktracksForEverNorOverflowsTheStack) {
+  SharedState state;
+  state.set(std::string(SharedState::nameBytesMax, 'a'), 1);
+  EXPECT_THAT(state.names({.pattern = "^(a+)+$"}), ::testing::SizeIs(1));
+  EXPECT_THAT(state.names({.pattern = "(a*)*b"}), IsEmpty());  // 2^512 ways to fail
+  const auto nested = [](std::size_t depth) {
+    return std::string(depth, '(') + std::string(depth, ')');
+  };
+  EXPECT_THAT(state.names({.pattern = nested(SharedFilter::patternBytesMax / 2)}),
+              ::testing::SizeIs(1));
+  EXPECT_THAT(messageOf<InvalidArgument>([&] { (void)state.names({.pattern = nested(20000)}); }),
+              HasSubstr("up to 256 bytes, this one 40000"));
+  for (const char* refused : {"(a)\\1", "(a{9999}){9999}"}) {
+    EXPECT_THAT(messageOf<InvalidArgument>([&] { (void)state.snapshot({.pattern = refused}); }),
+                HasSubstr("is no regular expression"));
+  }
 }
 
 TEST(SharedState, ANameKeepsItsPlaceUntilItIsRemoved) {
@@ -247,8 +260,7 @@ TEST(SharedState, TheFunctionOfAnUpdateMayReadButNotWrite) {
   state.set("a", 5);  // and afterwards it may
 }
 
-// S21
-TEST(SharedState, ACounterThatManyThreadsUpdateIsExact) {
+TEST(SharedState, S21ACounterThatManyThreadsUpdateIsExact) {
   constexpr int threads = 8;
   constexpr int times = 2000;
   SharedState state;
@@ -280,8 +292,7 @@ TEST(SharedState, ReadsDoNotWaitForAnUpdate) {
   });
 }
 
-// S22
-TEST(SharedLock, TimesOutInTimeAndNothingIsRun) {
+TEST(SharedLock, S22TimesOutInTimeAndNothingIsRun) {
   SharedState state;
   state.createLock("lock");
   const SharedGuard held = state.lock("lock", soon);
@@ -300,7 +311,7 @@ TEST(SharedLock, TimesOutInTimeAndNothingIsRun) {
   EXPECT_LT(took, 10s);
 }
 
-TEST(SharedLock, IsFreeOnlyWhenAThreadHasLeftItAsOftenAsItTookIt) {
+TEST(SharedLock, S22IsFreeOnlyWhenAThreadHasLeftItAsOftenAsItTookIt) {
   SharedState state;
   state.findOrCreateLock("lock");
   const auto others = [&] {
@@ -326,7 +337,7 @@ TEST(SharedLock, IsFreeOnlyWhenAThreadHasLeftItAsOftenAsItTookIt) {
   EXPECT_TRUE(others());
 }
 
-TEST(SharedLock, AnUnknownNameIsAnError) {
+TEST(SharedLock, S22AnUnknownNameIsAnError) {
   SharedState state;
   state.set("value", 1);
   EXPECT_THAT(messageOf<InvalidArgument>([&] { (void)state.lock("value", long_); }),
@@ -392,8 +403,7 @@ TEST(SharedLock, AnOrderThatCouldEndInADeadlockIsRefusedByBothNames) {
 }
 #endif
 
-// S23
-TEST(SharedSnapshot, WaitsForThoseWhoHoldLocksAndHoldsBackNewOnes) {
+TEST(SharedSnapshot, S23WaitsForThoseWhoHoldLocksAndHoldsBackNewOnes) {
   SharedState state;
   state.createLock("one");
   state.createLock("two");

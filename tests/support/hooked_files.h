@@ -82,6 +82,12 @@ class HookedFiles final : public state::FileSystem {
   state::IoResult<state::FileInfo> info(const std::string& path) override {
     return files_.info(path);
   }
+  state::IoResult<std::string> resolve(const std::string& path) override {
+    return files_.resolve(path);
+  }
+  state::IoStatus copyMode(const std::string& from, const std::string& to) override {
+    return files_.copyMode(from, to);
+  }
   state::IoResult<std::shared_ptr<state::SharedPage>> mapShared(const std::string& path) override {
     return files_.mapShared(path);
   }

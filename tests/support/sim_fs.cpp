@@ -1026,12 +1026,24 @@ IoResult<FileInfo> SimProcess::info(const std::string& path) {
   if (!place.inode) return {info, 0};
   info.exists = true;
   info.directory = place.inode->directory;
+  info.regular = !info.directory;
   info.size = place.inode->cache.size();
   info.device = device_;
   info.inode = place.inode->id;
   info.networkKind = machine_.networkKind_;
   info.layeredKind = machine_.layeredKind_;
   return {info, 0};
+}
+
+// There are no links, and no modes.
+IoResult<std::string> SimProcess::resolve(const std::string& path) {
+  const std::lock_guard guard(machine_.mutex_);
+  return {path, machine_.enter(*this, SimCall::Info, path)};
+}
+
+IoStatus SimProcess::copyMode(const std::string& /*from*/, const std::string& to) {
+  const std::lock_guard guard(machine_.mutex_);
+  return {machine_.enter(*this, SimCall::Info, to)};
 }
 
 IoResult<std::shared_ptr<SharedPage>> SimProcess::mapShared(const std::string& path) {

@@ -249,6 +249,8 @@ class SimProcess final : public state::FileSystem, public std::enable_shared_fro
   state::IoStatus syncDirectory(const std::string& path) override;
   state::IoResult<std::vector<std::string>> list(const std::string& path) override;
   state::IoResult<state::FileInfo> info(const std::string& path) override;
+  state::IoResult<std::string> resolve(const std::string& path) override;
+  state::IoStatus copyMode(const std::string& from, const std::string& to) override;
   state::IoResult<std::shared_ptr<state::SharedPage>> mapShared(const std::string& path) override;
   state::IoResult<std::uint64_t> freeBytes(const std::string& path) override;
   std::string bootId() override;

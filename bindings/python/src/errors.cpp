@@ -6,6 +6,9 @@
 #include <penstock/state/errors.h>
 #include <penstock/state/transfer.h>
 
+#include <type_traits>
+
+#include "convert.h"
 #include "register.h"
 
 namespace penstock::python {
@@ -14,32 +17,37 @@ namespace py = pybind11;
 namespace {
 
 template <typename Error>
-void registerError(py::module_& module, const char* name, const char* doc,
-                   const py::object& builtin = {}) {
-  const py::object base = module.attr("Error");
-  const py::object bases = builtin ? py::object(py::make_tuple(base, builtin)) : base;
-  py::register_exception<Error>(module, name, bases).attr("__doc__") = doc;
-}
+py::handle classOf;  // in Python; the module keeps it
 
-/// Raises `error` as the class `name` of the module, with what an OSError knows besides its text.
+/// What pybind11 would do by itself, but for texts that are not UTF-8, such as those that name a
+/// file: they are a str as everywhere else.
 template <typename Error>
-void raiseOsError(const Error& error, const char* name) {
-  const py::object raised = py::module_::import("penstock._core").attr(name)(error.what());
-  raised.attr("errno") = error.osError();
-  if (!error.file().empty()) {
-    raised.attr("filename") = py::module_::import("os").attr("fsdecode")(py::bytes(error.file()));
-  }
-  PyErr_SetObject(py::type::of(raised).ptr(), raised.ptr());
-}
-
-void translateOsErrors(std::exception_ptr thrown) {
+void translate(std::exception_ptr thrown) {
   try {
     if (thrown) std::rethrow_exception(thrown);
-  } catch (const state::DiskFull& error) {
-    raiseOsError(error, "DiskFull");
-  } catch (const state::IoError& error) {
-    raiseOsError(error, "IoError");
+  } catch (const Error& error) {
+    const py::object raised = classOf<Error>(toText(error.what()));
+    if constexpr (requires { error.osError(); }) {  // what an OSError knows besides its text
+      raised.attr("errno") = error.osError();
+      if (!error.file().empty()) {
+        raised.attr("filename") =
+            py::module_::import("os").attr("fsdecode")(py::bytes(error.file()));
+      }
+    }
+    PyErr_SetObject(classOf<Error>.ptr(), raised.ptr());
   }
+}
+
+/// With `builtin`, it is that one of Python's too.
+template <typename Error>
+void registerError(py::module_& module, const char* name, const char* doc,
+                   const py::object& builtin = {}) {
+  py::object bases = py::reinterpret_borrow<py::object>(PyExc_Exception);
+  if (!std::is_same_v<Error, penstock::Error>) bases = module.attr("Error");
+  if (builtin) bases = py::make_tuple(bases, builtin);
+  classOf<Error> = py::exception<Error>(module, name, bases).release();
+  classOf<Error>.attr("__doc__") = doc;
+  py::register_exception_translator(&translate<Error>);
 }
 
 py::object builtin(const char* name) { return py::module_::import("builtins").attr(name); }
@@ -49,10 +57,9 @@ py::object builtin(const char* name) { return py::module_::import("builtins").at
 void registerErrors(py::module_& module) {
   using namespace penstock::state;
   // The last one registered is tried first: the base comes before what is derived from it.
-  const auto error = py::register_exception<penstock::Error>(module, "Error");
-  error.attr("__doc__") = "Base of every error that Penstock raises.";
+  registerError<penstock::Error>(module, "Error", "Base of every error that Penstock raises.");
   // KeyError would show the message in quotes.
-  error.attr("__str__") = builtin("Exception").attr("__str__");
+  classOf<penstock::Error>.attr("__str__") = builtin("Exception").attr("__str__");
 
   registerError<ConfigurationError>(module, "ConfigurationError",
                                     "An option, address or name cannot be used as given.",
@@ -76,7 +83,6 @@ void registerErrors(py::module_& module) {
   registerError<DiskFull>(module, "DiskFull", "No space. Nothing was written.", builtin("OSError"));
   registerError<IoError>(module, "IoError", "A call of the operating system failed.",
                          builtin("OSError"));
-  py::register_exception_translator(&translateOsErrors);
   registerError<JournalFailed>(module, "JournalFailed",
                                "A sync failed earlier: close and open again to recover.");
   registerError<Closed>(module, "Closed", "The object was closed, or is used in a forked child.");

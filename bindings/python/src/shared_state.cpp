@@ -355,7 +355,8 @@ void registerSharedState(py::module_& module) {
       py::arg("scopes") = none, py::arg("pattern") = "",
       "The names that pass all four filters, in the order in which they came: of include, not\n"
       "of exclude, with one of scopes, and in which pattern, a regular expression of\n"
-      "ECMAScript, is found. An empty one lets all pass.");
+      "ECMAScript (256 bytes at most, no back-references), is found. An empty one lets all\n"
+      "pass. Repetitions of repetitions may cost seconds a name: trust who gives a pattern.");
   type.def("__iter__", [](const SharedState& self) {
     return py::iter(fromTexts(withoutGil([&] { return self.names(); })));
   });
@@ -386,15 +387,16 @@ void registerSharedState(py::module_& module) {
            "snapshot), in the place of the file, which is kept as PATH.previous. compress: one\n"
            "line. merge: names that are only in the file stay in it. When it returns the file is\n"
            "on disk; at any instant before, and after any error, the old file or the new one is\n"
-           "there as a whole. Who saves to the same file at the same time waits.\n"
-           "Errors: InvalidArgument for a value nested more than 128 deep; LockTimeout, DiskFull,\n"
-           "IoError; with merge those of restore, and SourceChanged.");
+           "there as a whole. A symbolic link is followed, and the mode of the file stays. Who\n"
+           "saves to the same file at the same time waits. Errors: InvalidArgument for a value\n"
+           "nested more than 128 deep and for a path where something that is no file is;\n"
+           "LockTimeout, DiskFull, IoError; with merge those of restore, and SourceChanged.");
   type.def("restore", &restore, py::arg("path"), py::kw_only(), py::arg("merge") = false,
            py::arg("at_most") = 30.0,
            "Reads what save has written, in the place of all that is there; merge: names that are\n"
            "not in the file stay. Returns whether there was a file. All of it is checked before\n"
            "anything is changed: Corruption for one that is empty, cut off or damaged;\n"
-           "ForeignFile, FormatTooNew, LockTimeout, IoError.");
+           "InvalidArgument, ForeignFile, FormatTooNew, LockTimeout, IoError.");
   type.def("import_pode", &importPode, py::arg("path"), py::kw_only(), py::arg("merge") = false,
            py::arg("at_most") = 30.0,
            "As restore, of a file that Pode has saved (versions 0, 1 and 2). What a value has no\n"

@@ -104,6 +104,7 @@ enum class OpenMode : std::uint8_t {
 struct FileInfo {
   bool exists = false;
   bool directory = false;
+  bool regular = false;      // an ordinary file: no directory, device, pipe or socket
   std::uint64_t size = 0;    // bytes
   std::uint64_t device = 0;  // with inode: the identity of a directory or file
   std::uint64_t inode = 0;
@@ -131,6 +132,10 @@ class FileSystem {
   virtual IoResult<std::vector<std::string>> list(const std::string& path) = 0;
   /// exists == false is not an error; EACCES and the like are.
   virtual IoResult<FileInfo> info(const std::string& path) = 0;
+  /// Where a symbolic link leads, also when nothing is there; any other path as it is.
+  virtual IoResult<std::string> resolve(const std::string& path) = 0;
+  /// Gives a file the permission bits of another one.
+  virtual IoStatus copyMode(const std::string& from, const std::string& to) = 0;
   virtual IoResult<std::shared_ptr<SharedPage>> mapShared(const std::string& path) = 0;
   virtual IoResult<std::uint64_t> freeBytes(const std::string& path) = 0;
   /// Changes with every boot of the machine.

@@ -32,7 +32,12 @@ struct SharedFilter {
   std::vector<std::string> include = {};  // these names; one that is not there is ignored
   std::vector<std::string> exclude = {};  // not these
   std::vector<std::string> scopes = {};   // with one of these scopes: names without any do not pass
-  std::string pattern = {};               // a regular expression (ECMAScript) found in the name
+  /// A regular expression (ECMAScript without back-references) that is found in the name. Its time
+  /// never grows without bound, but repetitions of repetitions may cost seconds a name: a pattern
+  /// has to come from who is trusted with that.
+  std::string pattern = {};
+
+  static constexpr std::size_t patternBytesMax = 256;  // a longer one is InvalidArgument
 };
 
 /// What `SharedState::update` found and left.
@@ -214,16 +219,17 @@ class SharedState {
   SharedGuard lock(std::string_view name, std::chrono::milliseconds atMost);
 
   // Files, docs/formats/shared-state.md. A path is taken as the system takes it; its directory has
-  // to be there.
+  // to be there. InvalidArgument for an empty one, and where something that is no file is there.
   /// Writes what passes all three lists, as it is at one moment (see `snapshot`), in the place of
   /// what was there, which is kept as `<path>.previous` unless it was damaged. When it returns, the
   /// file is on disk; at any instant before, and after any error, a crash or `kill -9`, the old
-  /// file or the new one is there as a whole. Who saves to the same file at the same time, in this
-  /// process or another, waits: `<path>.lock` stays behind, empty. Errors: InvalidArgument, naming
-  /// it, for a value nested more than Value::depthMax deep; LockTimeout; DiskFull and IoError; with
-  /// `merge` those of `restore`, and SourceChanged for a file that somebody replaced meanwhile.
-  /// After an IoError of syncing, the new file may be there already, but is not known to be on
-  /// disk.
+  /// file or the new one is there as a whole. Where the path is a symbolic link, all this is done
+  /// where it leads. The mode of the file stays (0600 for a new one); owner and group are the
+  /// saver's. Who saves to the same file at the same time, in this process or another, waits:
+  /// `<path>.lock` stays behind, empty. Errors: InvalidArgument, naming it, for a value nested more
+  /// than Value::depthMax deep; LockTimeout; DiskFull and IoError; with `merge` those of `restore`,
+  /// and SourceChanged for a file that somebody replaced meanwhile. After an IoError of syncing,
+  /// the new file may be there already, but is not known to be on disk.
   void save(const std::string& path, const SharedSaveOptions& options = {});
   /// Reads what `save` has written. All of it is checked before anything is changed.
   /// Errors: Corruption, with file and offset, for a file that is empty, cut off or damaged;
@@ -236,7 +242,8 @@ class SharedState {
   /// Value has no room for is kept as a map with a mark: `{"$pode.DateTime": "2026-…"}`,
   /// `{"$pode.HashSet":
   /// [...]}`; a map that is no ordered dictionary has a member "$pode" that says what it is.
-  /// Errors: as `restore`; Corruption also for what is no state of Pode's.
+  /// Errors: as `restore`; Corruption also for what is no state of Pode's; ForeignFile for what
+  /// `save` has written.
   Restored importPode(const std::string& path, const SharedRestoreOptions& options = {});
   /// Writes a file for Pode, in the way of `save`. What was imported of version 2 comes out as it
   /// came in; integers of all sizes as Int32 or, where that is too small, Int64.
