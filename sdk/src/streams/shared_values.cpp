@@ -10,8 +10,9 @@ namespace penstock::detail {
 void SharedValues::setDatastore(std::string address, const state::DatastoreOptions& options) {
   const std::lock_guard lock(mutex_);
   if (opened_) {
-    throw ConfigurationError("setting the datastore to " + address + ": " + address_ +
-                             " is in use already; set it before anybody asks for it");
+    // Without the addresses: they may have a password.
+    throw ConfigurationError(
+        "setting the datastore: one is in use already; set it before anybody asks for it");
   }
   address_ = std::move(address);
   options_ = options;
