@@ -4,7 +4,6 @@
 // too (KeyNotFound is a KeyError). What a call of the system failed with has errno and filename.
 
 #include <penstock/state/errors.h>
-#include <penstock/state/transfer.h>
 
 #include <type_traits>
 
